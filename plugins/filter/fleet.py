@@ -1,0 +1,130 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters of the playbooks: the hosts of a group that must not be empty, tables for the terminal, who is not in service."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible import context
+from ansible.errors import AnsibleFilterError
+from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
+
+
+def required_group(groups: Mapping[str, Sequence[str]], name: str) -> str:
+    """Return ``name`` when the inventory has hosts in that group; raise in words when it has none (a syntax check has no inventory to ask)."""
+    if not groups.get(name) and not context.CLIARGS.get("syntax"):
+        known = ", ".join(sorted(group for group, hosts in groups.items() if hosts and group != "all")) or "none"
+        raise AnsibleFilterError(
+            f"No host is in the group '{name}' (groups with hosts: {known}). "
+            "Make the lab with `make lab`, or name your inventory with -i inventories/production."
+        )
+    return name
+
+
+def application_file(inventory_dir: str, app: str) -> str:
+    """Path of the variables of one application, ``apps/<app>.yml`` beside the inventory; raise in words when there is no such file.
+
+    Ansible also reads a play's files of variables before it has a host, and so without ``inventory_dir``: then there is nothing to read.
+    """
+    if not inventory_dir:
+        return os.devnull
+    folder = Path(inventory_dir, "apps")
+    if not (folder / f"{app}.yml").is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.yml"))) or "none"
+        raise AnsibleFilterError(f"There is no application '{app}': {folder}/{app}.yml is missing (there are: {known}). Check -e app=.")
+    return str(folder / f"{app}.yml")
+
+
+def known_host(groups: Mapping[str, Sequence[str]], name: str) -> str:
+    """Return ``name`` when the inventory has that host; raise in words when it has not, or when no name was given (as above)."""
+    known = groups.get("all", ())
+    if context.CLIARGS.get("syntax"):
+        return name or "all"
+    if name not in known:
+        said = f"There is no host '{name}'" if name else "Which machine? Say it with -e target=NAME"
+        raise AnsibleFilterError(f"{said} (the inventory has: {', '.join(known) or 'none'}).")
+    return name
+
+
+def servers(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], port: int, agent_port: int | None = None) -> list[dict[str, Any]]:
+    """The hosts as servers of a load balancer's backend: name, address, port and, where there is one, the agent's port."""
+    agent = {} if agent_port is None else {"agent_port": agent_port}
+    return [{"name": host, "address": hostvars[host].get("ansible_host", host), "port": port, **agent} for host in hosts]
+
+
+def wave_sizes(waves: Sequence[int | str], hosts: int) -> list[int]:
+    """Numbers of hosts, wave by wave; raise in words where they do not add up to all."""
+    try:
+        return wave_words.sizes(waves, hosts)
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+def not_serving(balancers: Mapping[str, Any], backend: str, hosts: Sequence[str]) -> list[str]:
+    """Name each load balancer and host where requests do not reach the host: ``lb1: app2 is MAINT``."""
+    found = []
+    for name, balancer in balancers.items():
+        if balancer.get("trouble"):
+            found.append(f"{name}: {balancer['trouble']}")
+            continue
+        servers = balancer.get("backends", {}).get(backend, {})
+        for host in hosts:
+            status = servers.get(host, {}).get("status", "absent")
+            if not status.startswith("UP"):
+                found.append(f"{name}: {host} is {status}")
+    return found
+
+
+def status_table(reports: Mapping[str, Any], balancers: Mapping[str, Any], backend: str) -> list[str]:
+    """Lines of the status table: host, release, since when, by whom, health, load balancer state, drift."""
+    lives = Counter(report.get("live") for report in reports.values() if report.get("live"))
+    common = lives.most_common(1)[0][0] if lives else None
+    rows = [("host", "release", "since", "by", "health", "balancers", "drift")]
+    for host, report in reports.items():
+        rows.append(_row(host, report, balancers, backend, common))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _row(
+    host: str, report: Mapping[str, Any], balancers: Mapping[str, Any], backend: str, common: str | None
+) -> tuple[str, str, str, str, str, str, str]:
+    seen = ", ".join(f"{name} {_server_status(balancer, backend, host)}" for name, balancer in balancers.items()) or "-"
+    if report.get("trouble"):
+        health = "?" if report.get("reachable") else "down"
+        return (host, "?", "-", "-", health, seen, str(report["trouble"]).splitlines()[0])
+    drift = list(report["drift"])
+    if report["live"] != common:
+        drift.append(f"the fleet runs {common}")
+    health = {True: "healthy", False: report.get("health_answer", "unhealthy"), None: "-"}[report["healthy"]]
+    return (host, report["live"] or "-", report["since"] or "-", report["by"] or "-", health, seen, "; ".join(drift) or "none")
+
+
+def _server_status(balancer: Mapping[str, Any], backend: str, host: str) -> str:
+    if balancer.get("trouble"):
+        return "?"
+    status: str = balancer.get("backends", {}).get(backend, {}).get(host, {}).get("status", "absent")
+    return status
+
+
+class FilterModule:
+    """The collection's filters."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Names as playbooks write them after `tossable.fleet.`."""
+        return {
+            "required_group": required_group,
+            "application_file": application_file,
+            "known_host": known_host,
+            "servers": servers,
+            "waves": wave_sizes,
+            "not_serving": not_serving,
+            "status_table": status_table,
+        }

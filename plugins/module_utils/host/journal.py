@@ -1,0 +1,166 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The host's own record of its releases: append-only JSON lines, and what they add up to.
+
+Every step of a transaction is written and synced before it is done, so that whoever comes next (the repair at boot, a second
+run) knows how far it went. ``fold`` is pure: records in, state out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from . import system
+
+Record = dict[str, Any]
+
+#: A journal longer than LONG records is cut to its last KEEP, before which one record says what the others added up to.
+LONG, KEEP = 2000, 500
+#: Steps in the order a transaction takes them; each is journalled before it is done.
+STEPS = ("begin", "drain", "maint", "switch", "restart", "healthy", "ready")
+#: Records that end a transaction: it holds; the release was bad and the previous one is back, or could not be put back; or it was
+#: given up before anything was switched, which says nothing about the release.
+ENDS = ("done", "reverted", "failed", "abandoned")
+
+
+class Flight(NamedTuple):
+    """A transaction that began and did not end: how far it came, and what it was about."""
+
+    transaction: str
+    step: str
+    release: str
+    previous: str | None
+
+
+class HostState(NamedTuple):
+    """What the journal adds up to.
+
+    ``history`` holds the good releases in the order they became live, the live one last: "previous" is the one before it.
+    ``staged`` holds every release that was unpacked, oldest first; ``bad`` those that failed or were rolled back.
+    ``live_record`` is the record that made the live release live (its ``at``, ``by`` and ``run``).
+    """
+
+    history: tuple[str, ...]
+    staged: tuple[str, ...]
+    bad: frozenset[str]
+    flight: Flight | None
+    live_record: Record | None
+
+    @property
+    def live(self) -> str | None:
+        """The release that should be running."""
+        return self.history[-1] if self.history else None
+
+    @property
+    def previous(self) -> str | None:
+        """The last good release before the live one: what a rollback returns to."""
+        return self.history[-2] if len(self.history) > 1 else None
+
+
+def fold(records: Iterable[Record]) -> HostState:
+    """Add the records up, oldest first."""
+    history: list[str] = []
+    staged: list[str] = []
+    bad: set[str] = set()
+    flight: Flight | None = None
+    live_record: Record | None = None
+    for record in records:
+        if record["kind"] == "sum":
+            history, staged, bad = list(record["history"]), list(record["staged"]), set(record["bad"])
+            flight = Flight(*record["flight"]) if record["flight"] else None
+            live_record = record["live_record"]
+            continue
+        kind, step, release = record["kind"], record["step"], record["release"]
+        if kind == "stage":
+            staged = [*(name for name in staged if name != release), release]
+        elif kind == "prune":
+            staged = [name for name in staged if name != release]
+            history = [name for name in history if name != release]
+        elif step in ENDS:
+            flight = None
+            if step == "done":
+                if kind != "restart":
+                    live_record = record
+                history, left = _after(kind, history, release)
+                bad = (bad - {release}) | left
+            elif kind == "activate" and step != "abandoned":
+                bad.add(release)
+        else:
+            flight = Flight(record["transaction"], step, release, record.get("previous"))
+    return HostState(tuple(history), tuple(staged), frozenset(bad), flight, live_record)
+
+
+def shorten(records: Sequence[Record], keep: int = KEEP) -> list[Record]:
+    """The last ``keep`` records behind one that holds what those before added up to; both journals fold to the same state."""
+    if len(records) <= keep:
+        return list(records)
+    state = fold(records[: len(records) - keep])
+    return [{"kind": "sum", **state._asdict(), "bad": sorted(state.bad)}, *records[len(records) - keep :]]
+
+
+def rotate(path: str) -> None:
+    """Shorten a journal that has grown long; the long one stays beside it as ``<path>.1`` until the next time."""
+    records = read(path)
+    if len(records) > LONG:
+        text = "".join(f"{json.dumps(record, sort_keys=True)}\n" for record in shorten(records))
+        shutil.copyfile(path, f"{path}.1")
+        system.write_file(path, text.encode(), 0o600)
+
+
+def _after(kind: str, history: list[str], release: str) -> tuple[list[str], set[str]]:
+    """The history once ``release`` is live, and the releases that a rollback left behind."""
+    if kind == "retire":
+        return [name for name in history if name != release], {release}
+    if kind == "rollback" and release in history:
+        index = len(history) - 1 - history[::-1].index(release)
+        return history[: index + 1], set(history[index + 1 :])
+    if kind == "rollback":
+        return [*history[:-1], release], set(history[-1:])
+    if history and history[-1] == release:
+        return history, set()
+    return [*history, release], set()
+
+
+def read(path: str) -> list[Record]:
+    """Return the journal's records, oldest first; a line that a crash tore off at the end is not one."""
+    try:
+        with open(path, "rb") as file:
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def append(path: str, record: Record) -> Record:
+    """Write one record and sync it; a torn last line is cut off first. Returns the record with its time (UTC)."""
+    stamped = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        end = _whole_length(descriptor)
+        os.ftruncate(descriptor, end)
+        system.write_all(descriptor, json.dumps(stamped, sort_keys=True).encode() + b"\n", end)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if end == 0:
+        system.sync_folder(os.path.dirname(path))
+    return stamped
+
+
+def _whole_length(descriptor: int, block: int = 65536) -> int:
+    """Length in bytes up to and including the last newline."""
+    end = os.fstat(descriptor).st_size
+    while end > 0:
+        start = max(0, end - block)
+        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

@@ -1,0 +1,153 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The small layer that touches the host: files replaced in one step, systemd, the host's own lock."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from .errors import HostError
+
+
+class LockedError(HostError):
+    """Another transaction holds the application's lock on this host."""
+
+
+def write_all(descriptor: int, data: bytes, offset: int) -> None:
+    """Write ``data`` at ``offset`` (bytes), however many calls it takes."""
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def sync_folder(path: str) -> None:
+    """Make a rename or a new name in the folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: str, data: bytes, mode: int) -> None:
+    """Replace the file in one step: write beside, sync, rename."""
+    part = f"{path}.part"
+    with open(part, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    sync_folder(os.path.dirname(path))
+
+
+def read_link(path: str) -> str | None:
+    """Last part of the link's target, or None where there is no link."""
+    try:
+        return os.path.basename(os.readlink(path))
+    except FileNotFoundError:
+        return None
+
+
+def point_link(path: str, target: str) -> None:
+    """Make ``path`` a link to ``target`` by rename, so that no reader ever finds it missing."""
+    part = f"{path}.part"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(part)
+    os.symlink(target, part)
+    os.replace(part, path)
+    sync_folder(os.path.dirname(path))
+
+
+def remove_link(path: str) -> None:
+    """Remove the link where there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+        sync_folder(os.path.dirname(path))
+
+
+@contextlib.contextmanager
+def host_lock(path: str, deadline_seconds: float) -> Iterator[None]:
+    """Hold the application's lock on this host; a LockedError says who holds it when it is not had in time.
+
+    The kernel frees it when the holder dies: children do not inherit the descriptor.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _wait_for_lock(descriptor, path, deadline_seconds)
+        os.ftruncate(descriptor, 0)
+        write_all(descriptor, f"process {os.getpid()} since {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, path: str, deadline_seconds: float) -> None:
+    until = time.monotonic() + deadline_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+                raise LockedError(
+                    f"Another transaction works on this host ({holder or 'unknown'}, lock {path}) and did not end within "
+                    f"{deadline_seconds:g} s. Wait for it, then run the same command again."
+                ) from None
+            time.sleep(0.02)
+
+
+def run(argv: Sequence[str], timeout_seconds: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end and return what it said; no shell, the C locale."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_seconds, check=False, env=environment, stdin=subprocess.DEVNULL)
+
+
+def systemctl(verb: str, units: Sequence[str], *options: str) -> None:
+    """Have systemd do ``verb`` to all units in one call; a HostError carries its words when it refuses."""
+    if not units:
+        return
+    done = run(["systemctl", verb, *options, *units])
+    if done.returncode != 0:
+        raise HostError(f"systemctl {verb} {' '.join(units)} failed with {done.returncode}.", done.stderr.strip().splitlines()[-10:])
+
+
+class UnitStatus(NamedTuple):
+    """What systemd says of a unit; ``pid`` is 0 where no main process runs, ``stale`` that its file changed since it was loaded."""
+
+    active: str
+    pid: int
+    restarts: int
+    stale: bool
+
+
+def unit_status(units: Sequence[str]) -> dict[str, UnitStatus]:
+    """Ask systemd for all units in one call."""
+    if not units:
+        return {}
+    properties = "Id,ActiveState,MainPID,NRestarts,NeedDaemonReload"
+    blocks = run(["systemctl", "show", f"--property={properties}", *units]).stdout.strip().split("\n\n")
+    found = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks if block]
+    return {
+        block["Id"]: UnitStatus(
+            block["ActiveState"], int(block.get("MainPID") or 0), int(block.get("NRestarts") or 0), block["NeedDaemonReload"] == "yes"
+        )
+        for block in found
+    }
+
+
+def last_log_lines(units: Sequence[str], since: float, count: int = 15) -> list[str]:
+    """The units' last log lines since ``since`` (Unix time, seconds), oldest first."""
+    argv = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", f"--lines={count}", f"--since=@{int(since)}"]
+    for unit in units:
+        argv += ["--unit", unit]
+    return run(argv).stdout.splitlines()

@@ -1,0 +1,92 @@
+#!/usr/bin/python
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Documentation of the action plugin of the same name, which does the work."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: release_info
+short_description: Tell what an application host runs
+description:
+  - Reads the host's journal, link, units and health by one call of the transaction program, and changes nothing.
+  - A host that cannot answer is reported in RV(trouble), not failed, so that a status shows the whole fleet.
+version_added: 0.1.0
+options:
+  app:
+    description: Name of the application, as in C(/etc/tossable/<app>.json).
+    type: str
+    required: true
+  verify:
+    description: Compare every file of the live release with its manifest.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+author:
+  - Tossable Fleet maintainers (@tossable)
+"""
+
+EXAMPLES = r"""
+- name: Ask every host what it runs
+  tossable.fleet.release_info:
+    app: storefront
+  register: report
+"""
+
+RETURN = r"""
+reachable:
+  description: Whether the host answered.
+  returned: always
+  type: bool
+trouble:
+  description: Why there is no report, or null.
+  returned: always
+  type: str
+live:
+  description: The release that is live by the host's journal, or null.
+  returned: when the host answered
+  type: str
+release:
+  description: The release that the link points to, or null.
+  returned: when the host answered
+  type: str
+previous:
+  description: The last good release before the live one, or null.
+  returned: when the host answered
+  type: str
+since:
+  description: When the live release became live (UTC, ISO 8601).
+  returned: when the host answered
+  type: str
+by:
+  description: Who made it live.
+  returned: when the host answered
+  type: str
+staged:
+  description: Releases on the host, oldest first.
+  returned: when the host answered
+  type: list
+  elements: str
+healthy:
+  description: Whether the application answers as it should; null where nothing is live.
+  returned: when the host answered
+  type: bool
+balancer_word:
+  description: What the host tells its load balancers (V(ready), V(drain) or V(maint)), or null for an application without a port.
+  returned: when the host answered
+  type: str
+drift:
+  description: Where the host differs from its journal and manifest, in words.
+  returned: when the host answered
+  type: list
+  elements: str
+"""

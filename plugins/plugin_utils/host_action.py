@@ -1,0 +1,68 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What every action that calls the transaction program has in common: one exec, its answer as data."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+
+from . import host_program
+
+
+class HostAction(ActionBase):
+    """Calls the program on the host through the connection and become of the task."""
+
+    _requires_connection = True
+    _supports_check_mode = True
+    _supports_async = False
+
+    def ensure_program(self) -> bool:
+        """Put this collection's program on the host unless it is there; returns whether it was not (check mode: would be)."""
+        wanted = host_program.program()
+        found = self._low_level_execute_command(host_program.check_command(wanted))
+        if found["rc"] != host_program.NOT_THERE:
+            return False
+        if not self._task.check_mode:
+            self._ship(wanted)
+        return True
+
+    def call(self, verb: str, app: str, given: dict[str, Any], own_unit: bool = False) -> dict[str, Any]:
+        """Call the program once; where it is missing or of another version it is put in place first.
+
+        Returns the program's answer; a host that cannot be reached, or an answer that is none, is a failed result in words.
+        """
+        wanted = host_program.program()
+        unit = f"tossable-{app}-{uuid.uuid4().hex[:12]}" if own_unit else None
+        command = host_program.call_command(wanted, verb, app, given, unit)
+        try:
+            done = self._low_level_execute_command(command)
+            if done["rc"] == host_program.NOT_THERE:
+                self._ship(wanted)
+                done = self._low_level_execute_command(command)
+        except AnsibleConnectionFailure as error:
+            return {"failed": True, "reachable": False, "msg": f"The host cannot be reached: {str(error).strip()}", "evidence": []}
+        return self._answer(done)
+
+    def _ship(self, wanted: host_program.Program) -> None:
+        done = self._low_level_execute_command(host_program.install_command(wanted), in_data=host_program.bundle(wanted))
+        if done["rc"] != 0:
+            said = done["stderr"].strip() or done["stdout"].strip()
+            raise AnsibleError(f"The transaction program could not be put into {wanted.folder}: {said}")
+
+    @staticmethod
+    def _answer(done: dict[str, Any]) -> dict[str, Any]:
+        lines = done["stdout"].strip().splitlines()
+        try:
+            answer = json.loads(lines[-1])
+        except (IndexError, ValueError):
+            evidence = [*lines, *done["stderr"].strip().splitlines()][-15:]
+            msg = f"The transaction program ended with exit code {done['rc']} and gave no answer."
+            return {"failed": True, "reachable": True, "msg": msg, "evidence": evidence}
+        return {"reachable": True, **answer}

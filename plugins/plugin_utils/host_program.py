@@ -1,0 +1,93 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The transaction program as the controller sees it: which bytes, where on the host, how to call it in one exec."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import pathlib
+import shlex
+import tarfile
+from typing import Any, NamedTuple
+
+import ansible_collections.tossable.fleet.plugins.module_utils.host as host_package
+
+#: Where the program lies on a host; `current` beside the versions is what boot units call.
+HOME = "/usr/local/lib/tossable"
+#: Exit code of the call when the program is missing on the host, of another version, or altered.
+NOT_THERE = 90
+_MAIN = "import sys\n\nfrom tossable_host.cli import main\n\nsys.exit(main(sys.argv[1:]))\n"
+
+
+class Program(NamedTuple):
+    """The program's files (path to bytes) and the digest of their list, 64 hex digits."""
+
+    files: dict[str, bytes]
+    digest: str
+
+    @property
+    def folder(self) -> str:
+        """Where this version lies on a host."""
+        return f"{HOME}/{self.digest[:16]}"
+
+
+@functools.cache
+def program() -> Program:
+    """Return the program of this collection."""
+    source = pathlib.Path(next(iter(host_package.__path__)))
+    files = {f"tossable_host/{path.name}": path.read_bytes() for path in sorted(source.glob("*.py"))}
+    files["__main__.py"] = _MAIN.encode()
+    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())).encode()
+    return Program({**files, "SHA256SUMS": sums}, hashlib.sha256(sums).hexdigest())
+
+
+def check_command(wanted: Program) -> str:
+    """Shell text that enters the program's folder, or exits with NOT_THERE unless every byte is right."""
+    listed = shlex.quote(f"{wanted.digest}  SHA256SUMS")
+    right = f"cd {wanted.folder} && echo {listed} | sha256sum --check --status && sha256sum --check --status --strict SHA256SUMS"
+    return f"{{ {right}; }} 2>/dev/null || exit {NOT_THERE}"
+
+
+def call_command(wanted: Program, verb: str, app: str, given: dict[str, Any], unit: str | None = None) -> str:
+    """Shell text that checks the program and calls it.
+
+    With ``unit`` the call runs as a transient systemd unit of that name, which a dropped connection does not stop, and whose
+    crash starts the application's repair unit.
+    """
+    argv = ["/usr/bin/python3", "-I", wanted.folder, verb, app, json.dumps(given)]
+    if unit:
+        options = ["--quiet", "--wait", "--pipe", "--collect", f"--unit={unit}", f"--property=OnFailure={app}-repair.service"]
+        argv = ["systemd-run", *options, *argv]
+    return f"{check_command(wanted)}; exec {shlex.join(argv)}"
+
+
+def install_command(wanted: Program) -> str:
+    """Shell text that reads the program as a tar archive from standard input and puts it in place in one step."""
+    return " && ".join(
+        [
+            f"mkdir -p {HOME}",
+            f"part=$(mktemp -d {HOME}/.part.XXXXXX)",
+            'tar --extract --no-same-owner --directory "$part"',
+            'chmod 0755 "$part"',
+            f"rm -rf {wanted.folder}",
+            f'mv -T "$part" {wanted.folder}',
+            f"ln -sfn {wanted.digest[:16]} {HOME}/.current.part",
+            f"mv -T {HOME}/.current.part {HOME}/current",
+        ]
+    )
+
+
+def bundle(wanted: Program) -> bytes:
+    """The program as a tar archive."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in sorted(wanted.files.items()):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o644
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()

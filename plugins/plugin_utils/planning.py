@@ -1,0 +1,113 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a deployment or a rollback will do on which host, and everything that stands in its way. Pure functions.
+
+A *report* is what `release_info` returned for a host, a *balancer* what `balancer_info` returned for a load balancer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+Report = Mapping[str, Any]
+
+#: Free bytes on a host beyond what staging takes.
+RESERVE_BYTES = 64 * 1024 * 1024
+
+
+class Target(NamedTuple):
+    """Where the fleet goes: ``digest`` is the archive's sha256 (64 hex digits), ``size`` what staging takes on disk (bytes)."""
+
+    version: str
+    release: str
+    digest: str
+    size: int
+
+
+def host_obstacles(host: str, report: Report) -> list[str]:
+    """Why this host cannot take part, in words; empty when it can."""
+    if not report.get("reachable"):
+        return [f"{host} is down: {report.get('trouble')}. Mend or toss it, or leave it out with --limit '!{host}'."]
+    if report.get("trouble"):
+        return [f"{host}: {report['trouble']}"]
+    return []
+
+
+def space_obstacles(host: str, report: Report, target: Target) -> list[str]:
+    """Whether the host has room for one more release."""
+    free, needed = report.get("free_bytes", 0), target.size + RESERVE_BYTES
+    if target.release in report.get("staged", ()) or free >= needed:
+        return []
+    return [
+        (
+            f"{host} has {free // 2**20} MiB free where releases lie, {target.release} needs {needed // 2**20} MiB. "
+            "Make room, or lower app_keep_releases and run site.yml."
+        )
+    ]
+
+
+def balancer_obstacles(name: str, balancer: Mapping[str, Any], backend: str, serving: Sequence[str]) -> list[str]:
+    """Why this load balancer cannot be relied on while hosts leave and return.
+
+    ``serving`` names the hosts that say of themselves that they serve: the balancer must send requests to each of them.
+    """
+    if balancer.get("trouble"):
+        return [f"Load balancer {name}: {balancer['trouble']}"]
+    servers: Mapping[str, Any] = balancer.get("backends", {}).get(backend, {})
+    if not servers:
+        known = ", ".join(sorted(balancer.get("backends", {}))) or "none"
+        return [f"Load balancer {name} has no backend {backend} (it has: {known}). Add it to load_balancer_backends and run site.yml."]
+    found = []
+    for host in serving:
+        status = servers.get(host, {}).get("status", "absent")
+        if not status.startswith("UP"):
+            found.append(
+                f"Load balancer {name} does not send requests to {host} (it says: {status}), though that host is ready. "
+                "Run status.yml, mend it, and try again."
+            )
+    return found
+
+
+def previous_release(reports: Mapping[str, Report]) -> str:
+    """The release that a rollback of the whole fleet goes to: the last good one that the hosts agree on.
+
+    Hosts that have only ever run the live release (a machine made anew) follow the others. Raises ValueError, in words.
+    """
+    named: dict[str, str] = {host: report["previous"] for host, report in reports.items() if report.get("previous")}
+    if not named:
+        raise ValueError("No host knows a release to go back to: each has run only one. Deploy the wanted version with deploy.yml -e version=...")
+    counted = Counter(named.values())
+    if len(counted) > 1:
+        listed = "; ".join(f"{release}: {', '.join(sorted(host for host, name in named.items() if name == release))}" for release in sorted(counted))
+        raise ValueError(f"The hosts do not agree on the release before ({listed}). Say which one with -e version=...")
+    return counted.most_common(1)[0][0]
+
+
+def moves(reports: Mapping[str, Report], target: Target) -> dict[str, dict[str, Any]]:
+    """From and to for each host, in the order given; ``changes`` is false where the host already runs the target."""
+    return {
+        host: {
+            "from": report.get("live"),
+            "to": target.release,
+            "changes": report.get("live") != target.release or report.get("release") != target.release,
+        }
+        for host, report in reports.items()
+    }
+
+
+def summary(kind: str, app: str, target: Target, plan: Mapping[str, Mapping[str, Any]], waves: Sequence[int]) -> list[str]:
+    """The plan as lines for the terminal: a head line, then a line per wave, then a line per host."""
+    hosts = list(plan)
+    lines = [f"{kind} {app} {target.version} ({target.release}) on {len(hosts)} hosts in {len(waves)} waves"]
+    start = 0
+    for number, size in enumerate(waves, 1):
+        for host in hosts[start : start + size]:
+            move = plan[host]
+            what = f"{move['from'] or 'nothing'} -> {move['to']}" if move["changes"] else f"{move['to']} (already there)"
+            lines.append(f"  wave {number}  {host:<12} {what}")
+        start += size
+    return lines

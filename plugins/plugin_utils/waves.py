@@ -1,0 +1,45 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From the words of `rollout_waves` to numbers of hosts. Pure functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_PERCENT = re.compile(r"(100|[1-9]?[0-9])%")
+
+
+def sizes(waves: Sequence[int | str], hosts: int) -> list[int]:
+    """Numbers of hosts, wave by wave, that together are all ``hosts``.
+
+    A wave is a number of hosts, or a share of the whole fleet such as ``25%`` (rounded down, at least one host), as in Ansible's
+    `serial`; the last one takes at most what is left. Raises ValueError, in words for an operator, where a wave is neither, or
+    where hosts would be left over.
+    """
+    if not isinstance(waves, Sequence) or isinstance(waves, str) or not waves:
+        raise ValueError(f"rollout_waves is {waves!r}, expected a list such as [1, '25%', '100%']")
+    left, found = hosts, []
+    for wave in waves:
+        size = min(_size(wave, hosts), left)
+        if size:
+            found.append(size)
+        left -= size
+    if left:
+        raise ValueError(
+            f"rollout_waves {list(waves)!r} leaves {left} of {hosts} hosts on the old release. "
+            "End the list with '100%', the hosts that are left by then"
+        )
+    return found
+
+
+def _size(wave: int | str, hosts: int) -> int:
+    if isinstance(wave, str) and wave.isdigit():
+        wave = int(wave)
+    if isinstance(wave, int) and not isinstance(wave, bool) and wave > 0:
+        return wave
+    if isinstance(wave, str) and (found := _PERCENT.fullmatch(wave.strip())) and found[1] != "0":
+        return max(1, hosts * int(found[1]) // 100)
+    raise ValueError(f"rollout_waves holds {wave!r}, expected a number of hosts above 0 or a share such as '25%'")
