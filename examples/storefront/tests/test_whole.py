@@ -1,0 +1,164 @@
+"""The application as it runs: asked from outside, stopped by a signal."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Shop:
+    """A web process on a port of its own."""
+
+    def __init__(self, vendor: Path, shared: Path, fault: str = "") -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(vendor),
+            "PORT": str(self.port),
+            "STOREFRONT_SHARED": str(shared),
+            "STOREFRONT_FAULT": fault,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "storefront.web"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request(method, path, body)
+            found = connection.getresponse()
+            return Answer(found.status, {name.lower(): value for name, value in found.getheaders()}, found.read())
+        finally:
+            connection.close()
+
+    def wait(self) -> Shop:
+        """Until it answers, or for 10 s."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            try:
+                self.ask("/healthz")
+                return self
+            except OSError:
+                assert self.process.poll() is None, self.log()
+                time.sleep(0.02)
+        pytest.fail("the shop does not answer after 10 s")
+
+    def log(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.read().decode()
+
+
+@pytest.fixture
+def start(vendor: Path, tmp_path: Path) -> Iterator[Callable[..., Shop]]:
+    started: list[Shop] = []
+
+    def start_one(fault: str = "", shared: Path = tmp_path) -> Shop:
+        started.append(Shop(vendor, shared, fault))
+        return started[-1]
+
+    yield start_one
+    for shop in started:
+        shop.process.kill()
+        shop.process.wait()
+        assert shop.process.stdout is not None
+        shop.process.stdout.close()
+
+
+def test_pages_probes_and_metrics(start: Callable[..., Shop], tmp_path: Path) -> None:
+    shop = start().wait()
+    page = shop.ask("/")
+    assert page.status == 200
+    assert page.headers["x-release"] == "development"
+    assert b"Boomerang" in page.body
+    assert socket.gethostname().encode() in page.body
+    assert b"viewport" in page.body
+    assert shop.ask("/healthz").status == 200
+    assert json.loads(shop.ask("/readyz").body)["ready"] is True
+    assert shop.ask("/nowhere").headers["x-release"] == "development"
+    assert shop.ask("/", "HEAD").status == 200
+    order = shop.ask("/orders", "POST", b'{"items": {"disc": 2}}')
+    assert (order.status, json.loads(order.body)["cents"]) == (201, 2980)
+    assert json.loads((tmp_path / "orders.jsonl").read_text())["items"] == {"disc": 2}
+    assert shop.ask("/orders", "POST", b"rubbish").status == 400
+    assert shop.ask("/orders", "POST", b" " * 5000).status == 413
+    metrics = shop.ask("/metrics").body.decode()
+    assert 'http_requests_total{method="GET",path="/",release="development",status="200"} 1.0' in metrics
+    assert 'path="other",release="development",status="404"} 1.0' in metrics
+    assert 'http_request_duration_seconds_bucket{le="0.1",path="/",release="development"}' in metrics
+    assert 'storefront_orders_total{release="development"} 1.0' in metrics
+
+
+def test_asked_to_stop_it_finishes_what_is_in_flight_and_ends(start: Callable[..., Shop]) -> None:
+    shop = start().wait()
+    answers: list[Answer] = []
+    thread = threading.Thread(target=lambda: answers.append(shop.ask("/slow?seconds=1")))
+    thread.start()
+    end = time.monotonic() + 5
+    while not _connected(shop):
+        assert time.monotonic() < end, "the slow request did not arrive within 5 s"
+        time.sleep(0.01)
+    began = time.monotonic()
+    shop.process.send_signal(signal.SIGTERM)
+    thread.join()
+    shop.process.wait(5)
+    assert answers[0].status == 200
+    assert time.monotonic() - began < 3
+    assert shop.process.returncode in (0, -signal.SIGTERM)
+
+
+def _connected(shop: Shop) -> bool:
+    """Whether the process holds the connection of the slow request."""
+    links = []
+    for name in Path(f"/proc/{shop.process.pid}/fd").iterdir():
+        try:
+            links.append(os.readlink(name))
+        except FileNotFoundError:
+            continue
+    # The listening socket, the event loop's own pair, and the request.
+    return len([link for link in links if link.startswith("socket:")]) > 3
+
+
+def test_a_page_that_does_not_get_the_folder_it_needs_is_not_ready(start: Callable[..., Shop], tmp_path: Path) -> None:
+    shop = start(shared=tmp_path / "missing").wait()
+    answer = shop.ask("/readyz")
+    assert answer.status == 503
+    assert "missing or not writable" in json.loads(answer.body)["why"]
+    assert shop.ask("/").status == 200
+
+
+def test_faults(start: Callable[..., Shop]) -> None:
+    assert start("never-ready").wait().ask("/readyz").status == 503
+    failing = start("error-rate:0.5").wait()
+    assert [failing.ask("/").status for _ in range(6)] == [200, 500] * 3
+    assert 'exceptions_total{release="development",type="InjectedError"} 3.0' in failing.ask("/metrics").body.decode()
+    assert failing.ask("/healthz").headers["x-release"] == "development"
+    crashing = start("crash-after:3").wait()
+    assert [crashing.ask("/").status for _ in range(2)] == [200, 200]
+    with pytest.raises((OSError, http.client.HTTPException)):
+        crashing.ask("/")
+    assert crashing.process.wait(5) == 70
+    unknown = start("nonsense")
+    assert unknown.process.wait(10) == 1
+    assert "unknown fault 'nonsense'" in unknown.log()
