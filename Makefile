@@ -1,0 +1,38 @@
+# The words everyone types. What they do stands in tools/.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint unit sanity molecule fleet bench lab lab-down
+
+help: ## say what can be typed
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
+
+setup: ## install what the rest needs, and say so
+	@tools/setup bookworm
+
+demo: setup ## make a fleet, release to it twice under load, show the figures
+	@tools/demo.py
+
+test: ## everything that must hold: lint, unit, sanity, molecule, fleet
+	@tools/setup bookworm trixie
+	@tools/test
+
+lint unit sanity: ## one part of the tests alone
+	@tools/setup
+	@tools/test $@
+
+molecule: ## the roles on throwaway hosts; one of them: make molecule ROLE=app
+	@tools/setup bookworm trixie
+	@tools/test molecule $(ROLE)
+
+fleet: setup ## what only several hosts can show
+	@tools/test fleet
+
+bench: setup ## deploy.yml against a bare ssh loop
+	@tools/bench.py
+
+lab: setup ## make the lab, or mend it
+	@ansible-playbook playbooks/lab.yml
+
+lab-down: ## remove the lab
+	@ansible-playbook playbooks/lab.yml -e lab_state=absent

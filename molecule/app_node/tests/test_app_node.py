@@ -1,0 +1,35 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""serve, a Node.js program that knows nothing of us, released by variables: the same bytes on Debian 12's and 13's Node.js."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+
+from testinfra.host import Host
+
+
+def test_it_answers_from_outside_on_the_port_it_was_given(host: Host) -> None:
+    with urllib.request.urlopen(f"http://{host.backend.host.name}:8020/", timeout=10) as answer:
+        assert b"serve 14.2.7" in answer.read()
+
+
+def test_it_runs_as_its_own_user_and_can_make_code_while_it_runs(host: Host) -> None:
+    (process,) = host.process.filter(user="serve")
+    assert process.comm.startswith(("node", "MainThread"))
+    assert host.run("su -s /bin/sh serve -c 'touch /srv/serve/current/x'").rc != 0
+
+
+def test_load_balancers_are_told_that_it_is_ready(host: Host) -> None:
+    with socket.create_connection((host.backend.host.name, 8021), timeout=5) as agent:
+        assert agent.recv(100) == b"ready\n"
+
+
+def test_asked_to_stop_it_stops_at_once(host: Host) -> None:
+    """Well before systemd would kill it: it understood the signal."""
+    host.check_output("systemctl stop serve-web.service")
+    result = host.check_output("systemctl show serve-web.service --property=Result --value")
+    host.check_output("systemctl start serve-web.service")
+    assert result == "success"

@@ -1,0 +1,57 @@
+"""Artifacts can be read by everybody over HTTP, and written by uploaders over ssh only."""
+
+from __future__ import annotations
+
+from testinfra.host import Host
+
+STORE = "http://127.0.0.1:8080"
+
+
+def put(host: Host, version: str, built_at: str) -> None:
+    """An uploader without root adds a version the way build.yml does: beside, then renamed."""
+    folder, beside = f"/srv/artifacts/shop/{version}", f"/srv/artifacts/.incoming-{version}"
+    write = f'mkdir -p /srv/artifacts/shop {beside} && echo \'{{"built_at": "{built_at}"}}\' > {beside}/shop-{version}.manifest.json'
+    done = host.run(f"[ -e {folder} ] || su ops -c %s", f"umask 022; {write} && mv -T {beside} {folder}")
+    assert done.rc == 0, done.stderr
+
+
+def status(host: Host, path: str, *options: str) -> str:
+    return str(host.check_output(f"curl -s -o /dev/null -w '%{{http_code}}' {' '.join(options)} {STORE}{path}"))
+
+
+def test_what_an_uploader_puts_there_is_served(host: Host) -> None:
+    put(host, "1.0", "2026-01-01T00:00:00Z")
+    assert '"built_at"' in host.check_output(f"curl -sf {STORE}/shop/1.0/shop-1.0.manifest.json")
+
+
+def test_nothing_can_be_written_over_http(host: Host) -> None:
+    for method in ("PUT", "POST", "DELETE", "MKCOL"):
+        assert status(host, "/shop/1.0/new", f"-X {method}", "-d x") in ("403", "405"), method
+
+
+def test_folders_and_hidden_files_are_not_shown(host: Host) -> None:
+    host.check_output("mkdir -p /srv/artifacts/.incoming-x && touch /srv/artifacts/.incoming-x/part && chmod -R a+rX /srv/artifacts/.incoming-x")
+    assert status(host, "/.incoming-x/part") == "404"
+    assert status(host, "/shop/") == "404"
+    assert status(host, "/../etc/passwd", "--path-as-is") in ("400", "404")
+
+
+def test_another_account_cannot_write(host: Host) -> None:
+    assert host.run("su -s /bin/sh nobody -c 'touch /srv/artifacts/x'").rc != 0
+    assert host.run("su -s /bin/sh www-data -c 'touch /srv/artifacts/x'").rc != 0
+
+
+def test_old_versions_go_and_those_in_use_stay(host: Host) -> None:
+    for number in range(1, 5):
+        put(host, f"1.{number}", f"2026-02-0{number}T00:00:00Z")
+    put(host, "1.0", "2026-01-01T00:00:00Z")
+    host.check_output("mkdir -p /srv/artifacts/shop/.in-use && echo 1.1 > /srv/artifacts/shop/.in-use/production")
+    done = host.run("systemctl start tossable-artifacts-prune.service")
+    assert done.rc == 0, host.run("journalctl -u tossable-artifacts-prune -n 20 --no-pager").stdout
+    assert host.check_output("ls /srv/artifacts/shop").split() == ["1.1", "1.3", "1.4"]
+
+
+def test_the_timer_waits_for_its_day(host: Host) -> None:
+    timer = host.service("tossable-artifacts-prune.timer")
+    assert timer.is_running
+    assert timer.is_enabled

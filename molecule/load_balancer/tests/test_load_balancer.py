@@ -1,0 +1,258 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The load balancer as clients, administrators and its servers see it. What the servers do is played by files/rig.py."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCENARIO = Path(__file__).resolve().parent.parent
+ROOT = SCENARIO.parent.parent
+ASK = "echo 'show info' | timeout 5 socat - UNIX-CONNECT:/run/haproxy/admin.sock"
+
+
+@pytest.fixture(scope="module")
+def address(host: Any) -> str:
+    """The host's address on the lab network."""
+    return str(host.backend.hostname)
+
+
+@pytest.fixture(scope="class")
+def serving(host: Any) -> Iterator[None]:
+    """Both servers answer, and their agents say `ready`."""
+    host.check_output("systemd-run --quiet --collect --unit=rig --property=Type=notify --property=NotifyAccess=all rig serve")
+    yield
+    host.check_output("systemctl stop rig")
+
+
+def rig(host: Any, *words: str) -> dict[str, Any]:
+    """Run one of the rig's trials; it fails with what the rig said."""
+    done = host.run(f"timeout 240 rig {' '.join(words)}")
+    assert done.rc == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def get(address: str, port: int, path: str = "/", **headers: str) -> http.client.HTTPResponse:
+    """One request from outside, by TLS on the ports that speak it; its body is read."""
+    connection: http.client.HTTPConnection
+    if port in (443, 444):
+        connection = http.client.HTTPSConnection(address, port, timeout=10, context=ssl._create_unverified_context())
+    else:
+        connection = http.client.HTTPConnection(address, port, timeout=10)
+    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    response = connection.getresponse()
+    response.body = response.read()  # type: ignore[attr-defined]
+    connection.close()
+    return response
+
+
+def seen(response: http.client.HTTPResponse) -> dict[str, Any]:
+    """What arrived at the server that answered."""
+    assert response.status == 200, response.status
+    found: dict[str, Any] = json.loads(response.body)  # type: ignore[attr-defined]
+    return found
+
+
+def test_a_fleet_without_a_release_is_answered_with_503(address: str) -> None:
+    assert get(address, 80).status == 503
+
+
+@pytest.mark.usefixtures("serving")
+class TestClients:
+    """What a client gets."""
+
+    def test_requests_are_spread_over_the_servers(self, address: str) -> None:
+        assert {seen(get(address, 80))["server"] for _ in range(4)} == {"s0", "s1"}
+
+    def test_the_server_learns_who_asks_and_how(self, address: str) -> None:
+        plain = seen(get(address, 80, X_Forwarded_For="6.6.6.6", X_Forwarded_Proto="https"))["headers"]
+        assert plain["x-forwarded-for"] != "6.6.6.6"
+        assert "6.6.6.6" not in plain["x-forwarded-for"]
+        assert plain["x-forwarded-proto"] == "http"
+        assert seen(get(address, 443))["headers"]["x-forwarded-proto"] == "https"
+
+    def test_tls_is_of_today(self, address: str) -> None:
+        context = ssl._create_unverified_context()
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        with socket.create_connection((address, 443), 10) as raw, context.wrap_socket(raw, server_hostname="shop.test") as tls:
+            assert tls.version() == "TLSv1.3"
+            assert tls.selected_alpn_protocol() == "h2"
+
+    @pytest.mark.parametrize("option", ["-tls1_1", "-tls1_2 -cipher AES128-SHA@SECLEVEL=0"])
+    def test_tls_of_yesterday_is_refused(self, host: Any, option: str) -> None:
+        assert "Cipher is (NONE)" in host.run(f"openssl s_client {option} -connect 127.0.0.1:443 </dev/null").stdout
+
+    def test_the_certificate_is_for_the_names_that_were_given(self, address: str) -> None:
+        certificate = ssl.get_server_certificate((address, 443))
+        text = subprocess.run(["openssl", "x509", "-noout", "-text"], input=certificate, capture_output=True, text=True, check=True).stdout
+        (names,) = (line.strip().split(", ") for line in text.splitlines() if "DNS:" in line)
+        assert set(names) == {"DNS:shop.test", "DNS:*.shop.test", "IP Address:127.0.0.1"}
+
+    def test_https_is_insisted_on_only_by_https(self, address: str) -> None:
+        assert get(address, 443).headers["Strict-Transport-Security"] == "max-age=600"
+        assert get(address, 80).headers["Strict-Transport-Security"] is None
+
+    def test_a_strict_frontend_sends_clients_to_https(self, address: str) -> None:
+        response = get(address, 81, "/some?thing=1", Host="shop.test")
+        assert (response.status, response.headers["Location"]) == (301, "https://shop.test/some?thing=1")
+        assert get(address, 444).status == 200
+
+    @pytest.mark.parametrize(
+        ("name", "path", "status"),
+        [
+            ("empty.test", "/nobody", 503),
+            ("EMPTY.test:80", "/nobody/at/home", 503),
+            ("a.empty.test", "/nobody", 503),
+            ("empty.test", "/nobodys", 200),
+            ("empty.test", "/", 200),
+            ("notempty.test", "/nobody", 200),
+            ("shop.test", "/nobody", 200),
+        ],
+    )
+    def test_a_route_takes_what_fits_host_and_path(self, address: str, name: str, path: str, status: int) -> None:
+        assert get(address, 80, path, Host=name).status == status
+
+    def test_figures_are_for_the_inside(self, host: Any, address: str) -> None:
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection((address, 8404), 5)
+        assert "haproxy_server_status" in host.check_output("curl -sf http://127.0.0.1:8404/metrics")
+        assert "Statistics Report" in host.check_output("curl -sf http://127.0.0.1:8404/")
+        host.check_output("curl -sf http://127.0.0.1:8404/healthy")
+
+    def test_no_connection_stands_on_a_server_between_requests(self, host: Any) -> None:
+        """Of a second set of servers: a client that keeps its connection does not keep one to the server."""
+        host.check_output("systemctl stop rig")
+        try:
+            result = rig(host, "keepalive", "20")
+        finally:
+            host.check_output("systemd-run --quiet --collect --unit=rig --property=Type=notify --property=NotifyAccess=all rig serve")
+        assert result["requests"] == 20
+
+
+class TestAdministrators:
+    """Who may use the admin socket."""
+
+    def test_a_member_of_the_group_may(self, host: Any) -> None:
+        assert "Pid:" in host.check_output(f'runuser -u insider -- sh -c "{ASK}"')
+
+    @pytest.mark.parametrize("account", ["outsider", "nobody"])
+    def test_another_may_not(self, host: Any, account: str) -> None:
+        done = host.run(f'runuser -u {account} -- sh -c "{ASK}"')
+        assert "Pid:" not in done.stdout
+        assert "Permission denied" in done.stderr
+
+    def test_keys_are_for_root_alone(self, host: Any) -> None:
+        assert host.run("runuser -u haproxy -- sh -c 'cat /etc/haproxy/certificates/*.pem'").rc != 0
+        assert host.run("runuser -u outsider -- ls /etc/haproxy/certificates").rc != 0
+        modes = host.check_output("stat -c %a /etc/haproxy/certificates/*.pem").split()
+        assert set(modes) == {"600"}
+
+
+@pytest.fixture(scope="module", name="words")
+def _words(host: Any) -> dict[str, Any]:
+    """What one server saw at each word of its agent, under load."""
+    return rig(host, "words")
+
+
+class TestServers:
+    """What a server's word does."""
+
+    def test_each_word_does_what_a_release_relies_on(self, words: dict[str, Any]) -> None:
+        result, found = words, words["found"]
+        assert result["failed"] == 0, result
+        assert found["ready"]["requests"] > 50
+        assert (found["drain"]["status"], found["drain"]["requests"]) == ("DRAIN (agent)", 0)
+        assert found["drain"]["checks"] > 0
+        assert found["maint"] == {"status": "MAINT", "requests": 0, "checks": 0, "asked": found["maint"]["asked"]}
+        assert found["maint"]["asked"] >= 2
+        assert found["maint, application down"]["status"] == "MAINT"
+        assert found["ready again"]["status"].startswith("UP")
+        assert found["ready again"]["seconds_to_first_request"] < 1
+
+    def test_a_silent_agent_changes_nothing(self, words: dict[str, Any]) -> None:
+        found = words["found"]
+        assert found["ready, agent silent"]["status"].startswith("UP")
+        assert found["ready, agent silent"]["requests"] > 50
+        assert (found["drain, agent silent"]["status"], found["drain, agent silent"]["requests"]) == ("DRAIN (agent)", 0)
+        assert (found["maint, agent silent"]["status"], found["maint, agent silent"]["requests"]) == ("MAINT", 0)
+
+    def test_what_is_known_of_a_server_outlives_reload_and_restart(self, host: Any) -> None:
+        result = rig(host, "outage")
+        for moment in ("maint, reload", "maint, restart"):
+            assert (result[moment]["status"], result[moment]["requests_to_it"], result[moment]["failed"]) == ("MAINT", 0, 0), result
+        assert result["down, reload"]["status"] == "DOWN"
+        assert result["down, reload"]["failed"] == 0, result
+        assert result["crash, agents silent"]["requests"] > 50
+        assert (result["crash, agents silent"]["status"], result["crash, agents silent"]["requests_to_it"]) == ("MAINT", 0), result
+
+    def test_servers_leave_and_return_without_a_failed_request(self, host: Any) -> None:
+        result = rig(host, "roll", "10")
+        assert result["requests"] > 500
+        assert (result["failed"], result["lost_at_stop"]) == (0, 0), result
+
+    def test_not_even_while_the_balancer_is_reloaded_all_the_time(self, host: Any) -> None:
+        result = rig(host, "roll", "16", "reload")
+        assert result["reloads"] >= 3, result
+        assert result["requests"] > 500
+        assert (result["failed"], result["lost_at_stop"]) == (0, 0), result
+
+
+def converge(changes: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Run the role on all hosts of the scenario once more, with some variables changed."""
+    command = ["ansible-playbook", "-i", str(ROOT / "build/labs/molecule/inventory/hosts.yml"), str(SCENARIO / "converge.yml")]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
+    return subprocess.run([*command, "-e", json.dumps(changes)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="session", name="refused")
+def _refused() -> subprocess.CompletedProcess[str]:
+    """A run with two mistakes that only HAProxy finds."""
+    return converge({"load_balancer_timeout_server": "soon", "load_balancer_timeout_queue": "later"})
+
+
+@pytest.fixture(scope="class", name="occupied")
+def _occupied() -> Iterator[list[subprocess.CompletedProcess[str]]]:
+    """Two runs with a port that another program on the hosts uses (see prepare.yml); afterwards all is as it was."""
+    frontends = [{"name": "public", "binds": [{"port": 80}, {"port": 99}], "default_backend": "shop"}]
+    yield [converge({"load_balancer_frontends": frontends}) for _ in range(2)]
+    done = converge({})
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.usefixtures("serving")
+class TestMistakes:
+    """A mistake in the variables stops the run in words, and HAProxy goes on."""
+
+    def test_what_haproxy_refuses_is_named(self, refused: subprocess.CompletedProcess[str]) -> None:
+        said = " ".join(refused.stdout.split())
+        assert refused.returncode == 2, refused.stdout
+        assert "timeout server soon # load_balancer_timeout_server" in said
+        assert "timeout queue later # load_balancer_timeout_queue" in said
+
+    def test_what_haproxy_refuses_is_not_put_in_place(self, host: Any, address: str, refused: subprocess.CompletedProcess[str]) -> None:
+        assert refused.returncode == 2, refused.stdout
+        assert "soon" not in host.check_output("cat /etc/haproxy/haproxy.cfg")
+        assert get(address, 443).status == 200
+
+    def test_a_port_in_use_is_named_by_each_run(self, occupied: list[subprocess.CompletedProcess[str]]) -> None:
+        for done in occupied:
+            assert done.returncode == 2, done.stdout
+            said = " ".join(done.stdout.split())
+            assert "cannot bind socket" in said
+            assert "Change what it complains about in load_balancer_frontends" in said
+
+    def test_a_port_in_use_stops_nobody(self, host: Any, address: str, occupied: list[subprocess.CompletedProcess[str]]) -> None:
+        assert "bind *:99" in host.check_output("cat /etc/haproxy/haproxy.cfg"), occupied[0].stdout
+        assert get(address, 443).status == 200

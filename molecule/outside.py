@@ -1,0 +1,40 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looking at a host from the machine that runs the tests, as a stranger on the network would."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+KEY = Path(__file__).resolve().parent.parent / "build" / "labs" / "molecule" / "id_ed25519"
+ANSWER_SECONDS = 1.5  # a port that is open answers within a millisecond here; a dropped packet never does
+
+
+def reaches(address: str, port: int) -> bool:
+    """Whether a TCP connection to `port` is accepted; refused and dropped are both no."""
+    try:
+        with socket.create_connection((address, port), timeout=ANSWER_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def ssh(address: str, *words: str, user: str = "ops", stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    """Run ssh on a connection of its own, with the lab's key; `words` are its options and the remote command."""
+    command = ["ssh", "-i", str(KEY), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "ControlPath=none"]
+    command += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=5", "-o", "LogLevel=INFO"]
+    done = subprocess.run([*command, "-l", user, address, *words], input=stdin, capture_output=True, timeout=30, check=False)
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def within(seconds: float, condition: Callable[[], bool], what: str) -> None:
+    """Wait until `condition` holds, and say `what` was waited for where it does not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.2)

@@ -1,0 +1,84 @@
+"""Releases under load: new connections, no retries anywhere, and not one failed request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from conftest import LOGS, ROOT, Fleet, under_load
+
+
+def test_a_deployment_loses_no_request(fleet: Fleet) -> None:
+    with under_load("deploy") as running:
+        fleet.deploy("1.1.0")
+    assert running.summary["failed"] == 0, running.summary
+    assert set(running.summary["by_release"]) == {"1.0.0", "1.1.0"}
+    fleet.settled("1.1.0")
+
+
+def test_twenty_deployments_in_a_row_lose_no_request(fleet: Fleet) -> None:
+    with under_load("twenty") as running:
+        for number in range(20):
+            fleet.deploy(("1.1.0", "1.0.0")[number % 2])
+    (ROOT / "build" / "twenty.json").write_text(json.dumps(running.summary, indent=1) + "\n")
+    assert running.summary["failed"] == 0, running.summary
+    assert running.summary["requests"] > 2000
+    fleet.settled("1.0.0")
+
+
+def test_a_release_that_never_becomes_healthy_is_taken_back(fleet: Fleet) -> None:
+    with under_load("never-ready") as running:
+        done = fleet.play("deploy.yml", "-e", "version=6.6.6")
+    assert done.code == 2
+    assert "6.6.6" in done.message()
+    assert "did not become healthy" in done.message()
+    assert running.summary["failed"] == 0, running.summary
+    fleet.settled("1.0.0")
+
+
+def test_a_failure_in_a_later_wave_brings_every_touched_host_back(fleet: Fleet) -> None:
+    """On one host of the last wave the new release cannot start: the waves before it have switched, and all go back."""
+    folder, mark = "/etc/systemd/system/storefront-web.service.d", "fit-to-start"
+    fleet.on("app3", f"touch $(readlink -f /srv/storefront/current)/{mark} && mkdir -p {folder}")
+    fleet.on("app3", f"printf '[Service]\nExecStartPre=/usr/bin/test -e {mark}\n' > {folder}/test.conf && systemctl daemon-reload")
+    try:
+        with under_load("later-wave") as running:
+            done = fleet.play("deploy.yml", "-e", "version=1.1.0")
+    finally:
+        fleet.on("app3", f"rm -rf {folder} /srv/storefront/releases/1.0.0-*/{mark} && systemctl daemon-reload")
+    assert done.code == 2
+    assert "failed on app3" in done.message()
+    assert running.summary["failed"] == 0, running.summary
+    assert "1.1.0" in running.summary["by_release"], "the first waves had switched"
+    fleet.settled("1.0.0")
+
+
+def test_a_rollback_needs_no_version_and_two_go_two_back(fleet: Fleet) -> None:
+    fleet.deploy("1.1.0")
+    fleet.deploy("1.2.0")
+    with under_load("rollback") as running:
+        fleet.must("playbooks/rollback.yml")
+        assert set(fleet.releases().values()) == {"1.1.0"}
+        fleet.must("playbooks/rollback.yml")
+    assert running.summary["failed"] == 0, running.summary
+    fleet.settled("1.0.0")
+
+
+def test_a_rollback_to_a_named_version(fleet: Fleet) -> None:
+    fleet.deploy("1.1.0")
+    fleet.deploy("1.2.0")
+    fleet.must("playbooks/rollback.yml", "-e", "version=1.0.0")
+    fleet.settled("1.0.0")
+
+
+def test_a_reboot_brings_the_release_back(fleet: Fleet) -> None:
+    fleet.run("podman", "restart", "--time", "10", "fleet-app4")
+    fleet.on("app4", 'for i in $(seq 300); do [ "$(cat /run/tossable/storefront/state 2>/dev/null)" = ready ] && exit 0; sleep 0.1; done; exit 1')
+    fleet.settled("1.0.0")
+
+
+def test_every_request_is_on_record(fleet: Fleet) -> None:
+    lines = Path(LOGS / "deploy-requests.jsonl").read_text().splitlines()
+    assert len(lines) >= 100
+    assert {"at", "seconds", "status"} <= set(json.loads(lines[0]))
+    assert fleet.hosts()

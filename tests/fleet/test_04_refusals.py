@@ -1,0 +1,136 @@
+"""Bad input stops before anything has changed, and says what was found, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import LAB, ROOT, Fleet
+
+STORE = "/srv/artifacts/storefront"
+
+
+def refused(fleet: Fleet, *told: str, options: tuple[str, ...] = ("-e", "version=1.1.0"), playbook: str = "deploy.yml") -> None:
+    """The run ends with an error that holds every word of `told`, and no host is other than before."""
+    before = fleet.fingerprint()
+    done = fleet.play(playbook, *options)
+    assert done.code != 0, done.output
+    for words in told:
+        assert words in done.message(), f"not told: {words}\n{done.output[-4000:]}"
+    assert fleet.fingerprint() == before
+
+
+@contextmanager
+def broken(fleet: Fleet, host: str, breaking: str, mending: str) -> Iterator[None]:
+    """Something is broken on a host for as long as the block lasts."""
+    fleet.on(host, breaking)
+    try:
+        yield
+    finally:
+        fleet.on(host, mending)
+
+
+def test_no_version(fleet: Fleet) -> None:
+    refused(fleet, "Which version?", "deploy.yml -e version=", options=())
+
+
+def test_an_unknown_version(fleet: Fleet) -> None:
+    refused(fleet, "there is no such version in the store", "build.yml -e version=7.7.7", options=("-e", "version=7.7.7"))
+
+
+def test_a_version_that_is_no_version(fleet: Fleet) -> None:
+    refused(fleet, "version", options=("-e", "version=../../etc"))
+
+
+def test_an_unsigned_artifact(fleet: Fleet) -> None:
+    signature = f"{STORE}/1.1.0/storefront-1.1.0.manifest.json.sig"
+    with broken(fleet, "ops1", f"mv {signature} /root/sig", f"mv /root/sig {signature}"):
+        refused(fleet, "is not signed", "Build and upload it again")
+
+
+def test_an_altered_manifest(fleet: Fleet) -> None:
+    manifest = f"{STORE}/1.1.0/storefront-1.1.0.manifest.json"
+    with broken(fleet, "ops1", f'cp -p {manifest} /root/m && sed -i \'s/"total": /"total":  /\' {manifest}', f"mv /root/m {manifest}"):
+        refused(fleet, "altered after it was signed")
+
+
+def test_an_altered_archive(fleet: Fleet) -> None:
+    """Of a version that no host has yet: the others are not fetched again."""
+    archive = f"{STORE}/1.3.0/storefront-1.3.0.tar.zst"
+    with broken(
+        fleet, "ops1", f"cp -p {archive} /root/a && printf x | dd of={archive} bs=1 seek=100 conv=notrunc status=none", f"mv /root/a {archive}"
+    ):
+        before = fleet.releases()
+        done = fleet.play("deploy.yml", "-e", "version=1.3.0", "--limit", "app1")
+        assert done.code == 2
+        assert "sha256" in done.message()
+        assert fleet.releases() == before
+    fleet.settled("1.0.0")
+
+
+def test_an_artifact_of_another_application(fleet: Fleet) -> None:
+    other = f"{STORE}/9.9.9"
+    copy = f"mkdir {other} && for f in {STORE}/1.1.0/*; do cp $f {other}/$(basename $f | sed 's/storefront-1.1.0/storefront-9.9.9/'); done"
+    with broken(fleet, "ops1", copy, f"rm -r {other}"):
+        refused(fleet, "1.1.0", "9.9.9", options=("-e", "version=9.9.9"))
+
+
+@pytest.mark.parametrize("waves", ['[1, "25%"]', "[]", '["half"]'])
+def test_waves_that_never_reach_everybody(fleet: Fleet, waves: str) -> None:
+    refused(fleet, "rollout_waves", options=("-e", "version=1.1.0", "-e", f'{{"rollout_waves": {waves}}}'))
+
+
+def test_a_host_that_is_down(fleet: Fleet) -> None:
+    with broken(fleet, "app3", "systemctl stop ssh.socket ssh.service; pkill -KILL -x sshd; true", "systemctl start ssh"):
+        refused(fleet, "app3 is down", "--limit '!app3'")
+        fleet.deploy("1.1.0", "--limit", "!app3")
+        fleet.must("playbooks/rollback.yml", "--limit", "!app3")
+    fleet.settled("1.0.0")
+
+
+def test_a_load_balancer_that_does_not_serve(fleet: Fleet) -> None:
+    with broken(fleet, "lb1", "systemctl stop haproxy", "systemctl start haproxy"):
+        refused(fleet, "Load balancer lb1")
+    fleet.settled("1.0.0")
+
+
+def test_a_disk_that_is_nearly_full(fleet: Fleet) -> None:
+    """30 MB are left, which is less than the reserve, and the version is one that no host has yet."""
+    home = "/srv/storefront"
+    mount = f"cp -a {home} /root/kept && mount -t tmpfs -o size=400m tmpfs {home} && cp -a /root/kept/. {home}/"
+    fill = f"head -c $(($(df --output=avail --block-size=1 {home} | tail -n 1) - 30000000)) /dev/zero > {home}/ballast"
+    with broken(fleet, "app2", f"{mount} && {fill}", f"umount --lazy {home} && rm -r /root/kept"):
+        refused(fleet, "app2 has", "MiB free", options=("-e", "version=1.3.0"))
+    fleet.settled("1.0.0")
+
+
+def test_a_host_key_that_is_not_known(fleet: Fleet) -> None:
+    known = ROOT / "build" / "labs" / LAB / "known_hosts"
+    text = known.read_text()
+    fleet.run("sh", "-c", "rm -rf ~/.ansible/cp/*")
+    known.write_text("".join(line for line in text.splitlines(keepends=True) if "app1" not in line))
+    try:
+        refused(fleet, "app1 is down", "host key", options=("-e", "version=1.1.0"))
+    finally:
+        known.write_text(text)
+
+
+def test_an_inventory_without_hosts(tmp_path: Path, fleet: Fleet) -> None:
+    (tmp_path / "hosts.yml").write_text("all: {children: {lb: {hosts: {lb1: {}}}}}\n")
+    done = fleet.run("ansible-playbook", "-i", str(tmp_path / "hosts.yml"), "deploy.yml", "-e", "version=1.1.0")
+    assert done.code != 0
+    assert "No host is in the group 'app'" in done.message()
+
+
+def test_other_bytes_under_an_existing_version(fleet: Fleet) -> None:
+    done = fleet.play("playbooks/build.yml", "-e", "version=1.1.0", "-e", "storefront_fault=slow:1ms")
+    assert done.code != 0
+    assert "1.1.0" in done.message()
+    fleet.deploy("1.1.0")
+    fleet.settled("1.1.0")
+
+
+def test_an_application_that_the_inventory_does_not_have(fleet: Fleet) -> None:
+    refused(fleet, "nonesuch.yml", options=("-e", "version=1.0.0", "-e", "app=nonesuch"))

@@ -1,0 +1,70 @@
+"""Ansible's own options behave as Ansible's users expect."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from conftest import Fleet, environment, under_load
+
+
+def test_check_mode_tells_what_would_happen_and_changes_nothing(fleet: Fleet) -> None:
+    before = fleet.fingerprint()
+    shown = fleet.must("deploy.yml", "-e", "version=1.1.0", "--check", "--diff").output
+    assert fleet.fingerprint() == before
+    for host in fleet.hosts():
+        assert any(host in line and "1.0.0-" in line and "-> 1.1.0-" in line for line in shown.splitlines()), shown
+    assert "+release: 1.1.0-" in shown
+
+
+def test_limit_moves_only_the_named_hosts(fleet: Fleet) -> None:
+    fleet.deploy("1.1.0", "--limit", "app1,app2")
+    assert fleet.releases() == {"app1": "1.1.0", "app2": "1.1.0", "app3": "1.0.0", "app4": "1.0.0"}
+    assert "the fleet runs" in fleet.must("playbooks/status.yml").message()
+    fleet.deploy("1.0.0")
+    fleet.settled("1.0.0")
+
+
+def test_the_tag_stage_fetches_and_switches_nothing(fleet: Fleet) -> None:
+    fleet.deploy("1.2.0", "--tags", "stage")
+    assert set(fleet.releases().values()) == {"1.0.0"}
+    for host in fleet.hosts():
+        assert "1.2.0-" in fleet.on(host, "ls /srv/storefront/releases")
+
+
+def test_variables_from_a_file(fleet: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "release.yml").write_text("version: 1.1.0\nrollout_waves: ['50%', '100%']\nby: ada\nreason: to see\n")
+    shown = fleet.must("deploy.yml", "-e", f"@{tmp_path}/release.yml").output
+    assert "in 2 waves" in shown
+    assert "ada" in fleet.must("playbooks/status.yml").output
+
+
+def test_secrets_from_a_vault_reach_the_application_and_no_output(fleet: Fleet, tmp_path: Path) -> None:
+    password, secrets = tmp_path / "password", tmp_path / "secrets.yml"
+    password.write_text("only for this test\n")
+    secrets.write_text("app_secrets: {STOREFRONT_TOKEN: 'plain-for-nobody $1 \"x\"'}\n")
+    sealing = ["ansible-vault", "encrypt", "--vault-password-file", str(password), str(secrets)]
+    subprocess.run(sealing, env=environment(), check=True, capture_output=True)
+    shown = fleet.must("playbooks/app.yml", "-e", f"@{secrets}", "--vault-password-file", str(password), "--diff", "-vvv").output
+    assert "plain-for-nobody" not in shown
+    process = "$(systemctl show -P MainPID storefront-web)"
+    assert 'STOREFRONT_TOKEN=plain-for-nobody $1 "x"' in fleet.on("app1", f"tr '\\0' '\\n' < /proc/{process}/environ")
+    fleet.must("playbooks/app.yml")
+    fleet.settled("1.0.0")
+
+
+def test_a_changed_environment_restarts_host_by_host_without_a_failed_request(fleet: Fleet) -> None:
+    with under_load("environment") as running:
+        fleet.must("playbooks/app.yml", "-e", '{"app_environment": {"STOREFRONT_SHARED": "/srv/storefront/shared", "CHANGED": "yes"}}')
+        fleet.must("playbooks/app.yml")
+    assert running.summary["failed"] == 0, running.summary
+    fleet.settled("1.0.0")
+
+
+def test_status_names_what_differs(fleet: Fleet) -> None:
+    page = "/srv/storefront/current/storefront/page.html"
+    fleet.on("app2", f"cp -p {page} /root/page && echo >> {page}")
+    shown = fleet.must("playbooks/status.yml").message()
+    fleet.on("app2", f"cp -p /root/page {page}")
+    assert "1 files differ from the manifest, first storefront/page.html" in shown
+    fleet.settled("1.0.0")

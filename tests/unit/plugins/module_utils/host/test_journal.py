@@ -1,0 +1,139 @@
+"""The journal adds up to the right "previous", whatever happened, and survives a torn tail."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+from ansible_collections.tossable.fleet.plugins.module_utils.host import journal
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def stage(release: str) -> journal.Record:
+    return {"kind": "stage", "step": "done", "release": release}
+
+
+def step(kind: str, name: str, release: str, previous: str | None = None) -> journal.Record:
+    return {"transaction": f"{kind}-{release}", "kind": kind, "step": name, "release": release, "previous": previous}
+
+
+def live(*releases: str) -> list[journal.Record]:
+    return [record for release in releases for record in (stage(release), step("activate", "done", release))]
+
+
+def test_the_release_before_the_live_one_is_the_one_that_was_live_before() -> None:
+    state = journal.fold(live("1", "2", "3"))
+    assert (state.live, state.previous) == ("3", "2")
+
+
+def test_a_release_that_failed_is_never_previous() -> None:
+    state = journal.fold([*live("1"), stage("2"), step("activate", "begin", "2", "1"), step("activate", "reverted", "2", "1"), *live("3")])
+    assert state.history == ("1", "3")
+    assert state.bad == {"2"}
+
+
+def test_a_deployment_given_up_before_the_switch_says_nothing_about_the_release() -> None:
+    state = journal.fold([*live("1"), stage("2"), step("activate", "begin", "2", "1"), step("activate", "abandoned", "2", "1")])
+    assert state.bad == frozenset()
+    assert state.live == "1"
+
+
+def test_two_rollbacks_go_two_back() -> None:
+    records = [*live("1", "2", "3"), step("rollback", "done", "2", "3")]
+    assert journal.fold(records).previous == "1"
+    records.append(step("rollback", "done", "1", "2"))
+    state = journal.fold(records)
+    assert (state.live, state.previous) == ("1", None)
+    assert state.bad == {"2", "3"}
+
+
+def test_a_rollback_to_a_release_that_was_never_live_here_replaces_the_live_one() -> None:
+    state = journal.fold([*live("2"), stage("1"), step("rollback", "done", "1", "2")])
+    assert state.history == ("1",)
+    assert state.bad == {"2"}
+
+
+def test_a_retired_release_leaves_nothing_live() -> None:
+    state = journal.fold([*live("1"), step("retire", "done", "1", "1")])
+    assert state.live is None
+    assert state.bad == {"1"}
+
+
+def test_a_transaction_without_an_end_is_in_flight() -> None:
+    state = journal.fold([*live("1"), step("activate", "begin", "2", "1"), step("activate", "switch", "2", "1")])
+    assert state.flight == journal.Flight("activate-2", "switch", "2", "1")
+    assert state.live == "1"
+
+
+def test_a_pruned_release_is_no_target() -> None:
+    state = journal.fold([*live("1", "2"), {"kind": "prune", "step": "remove", "release": "1"}])
+    assert (state.staged, state.history, state.previous) == (("2",), ("2",), None)
+
+
+def test_the_live_record_survives_a_restart() -> None:
+    records = [stage("1"), {**step("activate", "done", "1"), "by": "ada"}, {**step("restart", "done", "1", "1"), "by": "bob"}]
+    record = journal.fold(records).live_record
+    assert record is not None
+    assert record["by"] == "ada"
+
+
+@given(st.lists(st.text(min_size=1, max_size=5), max_size=5), st.binary(max_size=30).filter(lambda tail: b"\n" not in tail))
+def test_a_torn_tail_loses_no_whole_record(tmp_path_factory: pytest.TempPathFactory, releases: list[str], tail: bytes) -> None:
+    path = str(tmp_path_factory.mktemp("journal") / "journal.jsonl")
+    for release in releases:
+        journal.append(path, stage(release))
+    with open(path, "ab") as file:
+        file.write(tail)
+    assert [record["release"] for record in journal.read(path)] == releases
+    journal.append(path, stage("last"))
+    assert [record["release"] for record in journal.read(path)] == [*releases, "last"]
+
+
+def test_a_record_is_one_line_with_its_time(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal.append(str(path), stage("1"))
+    assert path.read_bytes().endswith(b"\n")
+    assert json.loads(path.read_text())["at"].endswith("Z")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+RELEASES = st.sampled_from("abcd")
+RECORDS = st.lists(
+    st.one_of(
+        st.builds(stage, RELEASES),
+        st.builds(lambda release: {"kind": "prune", "step": "remove", "release": release}, RELEASES),
+        st.builds(
+            step,
+            st.sampled_from(["activate", "rollback", "restart", "retire"]),
+            st.sampled_from([*journal.STEPS, *journal.ENDS]),
+            RELEASES,
+            RELEASES | st.none(),
+        ),
+    )
+)
+
+
+@given(RECORDS, st.integers(0, 5))
+def test_a_shortened_journal_tells_the_same(records: list[journal.Record], keep: int) -> None:
+    shortened = json.loads(json.dumps(journal.shorten(records, keep)))
+    assert journal.fold(shortened) == journal.fold(records)
+    assert len(shortened) <= keep + 1
+
+
+@given(RECORDS)
+def test_a_bad_release_is_never_the_one_before_the_live_one_by_a_rollback(records: list[journal.Record]) -> None:
+    state = journal.fold([*live("x", "y"), *records, *live("z"), step("rollback", "done", "y", "z")])
+    assert state.live == "y"
+    assert "z" in state.bad
+
+
+def test_a_long_journal_is_cut_and_kept_beside(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    records = [stage(str(number)) for number in range(journal.LONG + 1)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    journal.rotate(str(path))
+    assert journal.fold(journal.read(str(path))) == journal.fold(records)
+    assert len(journal.read(str(path))) == journal.KEEP + 1
+    assert len(journal.read(f"{path}.1")) == journal.LONG + 1

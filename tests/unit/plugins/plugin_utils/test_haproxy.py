@@ -1,0 +1,104 @@
+"""What two generations of HAProxy answer becomes the same data; what goes wrong is named."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tossable.fleet.plugins.plugin_utils import haproxy
+
+ANSWERS = Path(__file__).parent / "haproxy"
+
+
+@pytest.fixture(params=["2.6", "3.0"], name="answer")
+def _answer(request: pytest.FixtureRequest) -> str:
+    """Recorded: a server in service, one that drains, one in maintenance, one that is down, and a backend without servers."""
+    return (ANSWERS / f"{request.param}.txt").read_text()
+
+
+def servers(answer: str) -> dict[str, Any]:
+    found: dict[str, Any] = haproxy.parse(answer)["backends"]["b"]
+    return found
+
+
+def test_every_state_of_a_server_is_told_apart(answer: str) -> None:
+    states = {name: (server["status"].split()[0], server["admin_state"], server["operational_state"]) for name, server in servers(answer).items()}
+    assert states == {
+        "s0": ("UP", "ready", "running"),
+        "s1": ("DRAIN", "drain", "running"),
+        "s2": ("MAINT", "maint", "stopped"),
+        "s3": ("DOWN", "ready", "stopped"),
+    }
+
+
+def test_a_server_has_its_address_weight_and_checks(answer: str) -> None:
+    server = servers(answer)["s0"]
+    assert (server["address"], server["weight"]) == ("127.0.0.1:8000", 100)
+    assert (server["check_status"], server["check_code"], server["agent_status"]) == ("L7OK", 200, "CHECKED")
+    assert servers(answer)["s3"]["check_description"]
+    assert servers(answer)["s3"]["agent_status"] is None
+
+
+def test_requests_are_counted_where_they_went(answer: str) -> None:
+    found = servers(answer)
+    assert found["s0"]["requests_total"] == found["s0"]["responses"]["2xx"] > 50
+    assert found["s1"]["requests_total"] == found["s2"]["requests_total"] == 0
+    assert found["s0"]["errors"] == {"request": None, "connection": 0, "response": 0}
+
+
+def test_a_backend_without_servers_is_there_and_empty(answer: str) -> None:
+    assert haproxy.parse(answer)["backends"]["empty"] == {}
+
+
+def test_frontends_are_apart(answer: str) -> None:
+    (frontend,) = haproxy.parse(answer)["frontends"].items()
+    assert frontend[0] == "f"
+    assert frontend[1]["status"] == "OPEN"
+    assert frontend[1]["requests_total"] > 50
+
+
+def test_the_process_is_named(answer: str) -> None:
+    process = haproxy.parse(answer)["process"]
+    assert process["version"].startswith(("2.6", "3.0"))
+    assert process["pid"] > 0
+
+
+def test_without_the_servers_state_the_status_still_stands(answer: str) -> None:
+    assert servers(answer.split("# be_id")[0])["s0"]["operational_state"] is None
+
+
+@pytest.mark.parametrize("text", ["", "Permission denied\n", "1\n# be_id be_name\n"])
+def test_what_is_no_answer_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="pxname"):
+        haproxy.parse(text)
+
+
+def test_a_good_answer_is_no_trouble(answer: str) -> None:
+    assert haproxy.trouble(0, answer, "", "/s") is None
+
+
+@pytest.mark.parametrize(
+    ("rc", "says"),
+    [
+        (haproxy.NO_SOCAT, "socat is not installed"),
+        (haproxy.NO_SOCKET, "/s does not exist"),
+        (haproxy.NO_PERMISSION, "load_balancer_admins"),
+        (haproxy.NO_ANSWER, "did not answer"),
+        (0, "no statistics"),
+        (127, "exit code 127"),
+    ],
+)
+def test_trouble_comes_with_what_to_do_and_what_was_found(rc: int, says: str) -> None:
+    said = haproxy.trouble(rc, "evidence\n", "", "/s")
+    assert said is not None
+    assert says in said.splitlines()[0]
+    assert said.endswith("evidence")
+
+
+def test_the_command_says_that_there_is_no_socket(tmp_path: Path) -> None:
+    """The script itself, run as Ansible runs it, with a word appended: socat may be missing here, the socket is."""
+    done = subprocess.run(["sh", "-c", haproxy.command(f"{tmp_path}/a b.sock", 1) + " && sleep 0"], capture_output=True, text=True, check=False)
+    assert done.returncode in (haproxy.NO_SOCAT, haproxy.NO_SOCKET)
+    assert "unexpected" not in done.stderr

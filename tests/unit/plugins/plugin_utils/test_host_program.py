@@ -1,0 +1,73 @@
+"""The call of the transaction program really checks each byte, in a real shell."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import subprocess
+import tarfile
+
+import pytest
+from ansible_collections.tossable.fleet.plugins.plugin_utils import host_program
+
+
+@pytest.fixture
+def home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    monkeypatch.setattr(host_program, "HOME", str(tmp_path / "tossable"))
+    return tmp_path / "tossable"
+
+
+def shell(command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["sh", "-c", command], input=given, capture_output=True, check=False)
+
+
+def install() -> host_program.Program:
+    wanted = host_program.program()
+    done = shell(host_program.install_command(wanted), host_program.bundle(wanted))
+    assert done.returncode == 0, done.stderr
+    return wanted
+
+
+def call(wanted: host_program.Program) -> subprocess.CompletedProcess[bytes]:
+    return shell(host_program.call_command(wanted, "info", "no-such-app", {}))
+
+
+def test_a_missing_program_is_told_apart_from_every_answer(home: pathlib.Path) -> None:
+    assert not home.exists()
+    assert call(host_program.program()).returncode == host_program.NOT_THERE
+
+
+def test_an_installed_program_answers(home: pathlib.Path) -> None:
+    done = call(install())
+    assert done.returncode == 0, done.stderr
+    assert b"never provisioned for the application no-such-app" in done.stdout
+    assert (home / "current").readlink().name == host_program.program().digest[:16]
+
+
+@pytest.mark.usefixtures("home")
+def test_one_altered_byte_is_noticed_and_mended() -> None:
+    wanted = install()
+    altered = pathlib.Path(wanted.folder, "tossable_host", "transaction.py")
+    altered.write_bytes(altered.read_bytes() + b"\n")
+    assert call(wanted).returncode == host_program.NOT_THERE
+    assert call(install()).returncode == 0
+
+
+@pytest.mark.usefixtures("home")
+def test_a_list_that_was_altered_with_its_file_is_noticed() -> None:
+    wanted = install()
+    sums = pathlib.Path(wanted.folder, "SHA256SUMS")
+    sums.write_text(sums.read_text().splitlines(keepends=True)[0])
+    assert call(wanted).returncode == host_program.NOT_THERE
+
+
+def test_the_bundle_holds_the_whole_package() -> None:
+    with tarfile.open(fileobj=io.BytesIO(host_program.bundle(host_program.program()))) as archive:
+        names = set(archive.getnames())
+    assert {"__main__.py", "SHA256SUMS", "tossable_host/cli.py", "tossable_host/agent.py"} <= names
+
+
+def test_a_switch_outlives_its_connection_and_its_crash_is_repaired() -> None:
+    command = host_program.call_command(host_program.program(), "transact", "shop", {"kind": "activate"}, unit="tossable-shop-1")
+    assert "exec systemd-run" in command
+    assert "--property=OnFailure=shop-repair.service" in command

@@ -1,0 +1,64 @@
+"""The plan names everything that stands in its way, and goes where the hosts agree to go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.tossable.fleet.plugins.plugin_utils import planning
+
+TARGET = planning.Target("2", "2-bb", "bb", 100)
+
+
+def report(**more: Any) -> dict[str, Any]:
+    return {"reachable": True, "trouble": None, "live": "1-aa", "release": "1-aa", "previous": None, "staged": ["1-aa"], "free_bytes": 10**12, **more}
+
+
+def test_a_dead_host_is_named_with_ways_out() -> None:
+    (line,) = planning.host_obstacles("app2", {"reachable": False, "trouble": "timed out"})
+    assert line.startswith("app2 is down: timed out")
+    assert "--limit '!app2'" in line
+
+
+def test_a_full_disk_is_named_with_both_figures() -> None:
+    (line,) = planning.space_obstacles("app1", report(free_bytes=10 * 2**20), TARGET)
+    assert "10 MiB free" in line
+
+
+def test_a_release_that_is_staged_needs_no_room() -> None:
+    assert planning.space_obstacles("app1", report(free_bytes=0, staged=["2-bb"]), TARGET) == []
+
+
+def test_a_balancer_that_passes_a_ready_host_by_stands_in_the_way() -> None:
+    balancer = {"backends": {"shop": {"app1": {"status": "UP"}, "app2": {"status": "DOWN"}}}}
+    (line,) = planning.balancer_obstacles("lb1", balancer, "shop", ["app1", "app2"])
+    assert "app2 (it says: DOWN)" in line
+
+
+def test_a_balancer_without_the_backend_names_those_it_has() -> None:
+    (line,) = planning.balancer_obstacles("lb1", {"backends": {"blog": {"app1": {}}}}, "shop", [])
+    assert "it has: blog" in line
+
+
+def test_a_machine_made_anew_follows_its_fleet_back() -> None:
+    assert planning.previous_release({"app1": report(previous="0-zz"), "app2": report()}) == "0-zz"
+
+
+def test_hosts_that_disagree_are_listed() -> None:
+    with pytest.raises(ValueError, match="0-yy: app2; 0-zz: app1"):
+        planning.previous_release({"app1": report(previous="0-zz"), "app2": report(previous="0-yy")})
+
+
+def test_a_fleet_with_one_release_cannot_go_back() -> None:
+    with pytest.raises(ValueError, match="has run only one"):
+        planning.previous_release({"app1": report()})
+
+
+def test_the_plan_tells_who_moves_in_which_wave() -> None:
+    reports = {"app1": report(), "app2": report(live=None, release=None), "app3": report(live="2-bb", release="2-bb")}
+    plan = planning.moves(reports, TARGET)
+    lines = planning.summary("deploy", "shop", TARGET, plan, [1, 2])
+    assert lines[0] == "deploy shop 2 (2-bb) on 3 hosts in 2 waves"
+    assert lines[1].split() == ["wave", "1", "app1", "1-aa", "->", "2-bb"]
+    assert lines[2].split() == ["wave", "2", "app2", "nothing", "->", "2-bb"]
+    assert lines[3].endswith("2-bb (already there)")

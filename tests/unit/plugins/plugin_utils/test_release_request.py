@@ -1,0 +1,49 @@
+"""Check mode foresees what the program would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.tossable.fleet.plugins.plugin_utils import release_request
+
+REPORT = {"live": "2-b", "previous": "1-a", "staged": ["1-a", "2-b"], "balancer_word": "ready"}
+
+
+def given(state: str, **more: Any) -> dict[str, Any]:
+    return {"state": state, "release": None, "version": None, "digest": None, "url": None, "run": "r", "by": "b", "reason": "", **more}
+
+
+@pytest.mark.parametrize(
+    ("request_", "changed", "after"),
+    [
+        (given("staged", version="3", digest="c" * 64), True, "2-b"),
+        (given("active", release="2-b"), False, "2-b"),
+        (given("active", release="1-a"), True, "1-a"),
+        (given("rolled_back"), True, "1-a"),
+        (given("rolled_back", release="2-b"), False, "2-b"),
+        (given("retired"), True, None),
+        (given("restarted"), True, "2-b"),
+        (given("drained"), True, "2-b"),
+        (given("ready"), False, "2-b"),
+        (given("pruned"), False, "2-b"),
+    ],
+)
+def test_foreseen(request_: dict[str, Any], changed: bool, after: str | None) -> None:
+    answer = release_request.foresee(request_, REPORT)
+    assert (answer["changed"], answer["release"]) == (changed, after)
+
+
+def test_a_host_without_a_port_has_no_balancer_to_leave() -> None:
+    assert release_request.foresee(given("drained"), {**REPORT, "balancer_word": None})["changed"] is False
+
+
+@pytest.mark.parametrize("state", release_request.SPEC["argument_spec"]["state"]["choices"])
+def test_every_state_has_a_call(state: str) -> None:
+    call = release_request.build(given(state, release="1-a", version="1", digest="a" * 64, url="http://store"))
+    assert call.verb
+    assert call.own_unit == (state not in ("staged", "pruned"))
+
+
+def test_the_difference_is_the_live_release() -> None:
+    assert release_request.diff({"previous": None, "release": "1-a"}) == {"before": "", "after": "release: 1-a\n"}

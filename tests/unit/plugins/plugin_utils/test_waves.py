@@ -1,0 +1,42 @@
+"""Waves add up to the fleet, or say what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.tossable.fleet.plugins.plugin_utils import waves
+from hypothesis import given
+from hypothesis import strategies as st
+
+WAVE = st.one_of(st.integers(1, 30), st.integers(1, 100).map(lambda share: f"{share}%"))
+
+
+@pytest.mark.parametrize(
+    ("words", "hosts", "sizes"),
+    [
+        ([1, "25%", "100%"], 4, [1, 1, 2]),
+        ([1, "25%", "100%"], 20, [1, 5, 14]),
+        ([1, "25%", "100%"], 1, [1]),
+        (["50%", "100%"], 3, [1, 2]),
+        (["5", "100%"], 10, [5, 5]),
+        ([2, 2], 3, [2, 1]),
+    ],
+)
+def test_sizes(words: list[int | str], hosts: int, sizes: list[int]) -> None:
+    assert waves.sizes(words, hosts) == sizes
+
+
+@given(st.lists(WAVE), st.integers(1, 200))
+def test_every_host_is_in_exactly_one_wave(words: list[int | str], hosts: int) -> None:
+    assert sum(waves.sizes([*words, "100%"], hosts)) == hosts
+
+
+@pytest.mark.parametrize("words", [[1, "25%"], [1]])
+def test_a_list_that_leaves_hosts_out_is_refused(words: list[int | str]) -> None:
+    with pytest.raises(ValueError, match="End the list with '100%'"):
+        waves.sizes(words, 4)
+
+
+@pytest.mark.parametrize("words", [[], "100%", [0], [True], ["0%"], ["101%"], ["half"], [-1]])
+def test_what_is_no_wave_is_refused_by_name(words: object) -> None:
+    with pytest.raises(ValueError, match="rollout_waves"):
+        waves.sizes(words, 4)  # type: ignore[arg-type]

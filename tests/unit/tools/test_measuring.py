@@ -1,0 +1,78 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What demo, bench and sanity compute around the commands they run."""
+
+from __future__ import annotations
+
+import configparser
+import subprocess
+from pathlib import Path
+
+import bench
+import phases
+import pytest
+import sanity
+from phases import Phase, PhaseError, Phases, table
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Phases:
+    """Phases with their logs in a folder of the test's own."""
+    monkeypatch.setattr(phases, "LOGS", tmp_path)
+    monkeypatch.setattr(phases, "ROOT", tmp_path)
+    return Phases("test")
+
+
+def test_a_phase_notes_when_each_play_began_and_keeps_the_output(running: Phases, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = "echo 'PLAY [Plan - choose] ***'; sleep 0.3; echo 'TASK [x : Ask] ***'; echo 'PLAY [Roll - switch] ***'"
+    phase = running.run("deploy 1.0.0", ["sh", "-c", script])
+    assert [name for name, _seconds in phase.plays] == ["Plan - choose", "Roll - switch"]
+    assert 0.25 < phase.plays[1][1] - phase.plays[0][1] <= phase.seconds
+    assert "TASK [x : Ask]" in (tmp_path / "test-deploy-1.0.0.log").read_text()
+    assert "deploy 1.0.0 ..." in capsys.readouterr().out
+    assert running.done == [phase]
+
+
+def test_a_phase_that_fails_shows_the_end_of_its_output(running: Phases, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PhaseError):
+        running.run("site", ["sh", "-c", "echo the cause; exit 3"])
+    shown = capsys.readouterr().err
+    assert "the cause" in shown
+    assert "site failed with exit code 3; all of its output: test-site.log" in shown
+    assert running.done == []
+
+
+def test_a_table_has_columns() -> None:
+    assert table([("", "seconds"), ("lab", "1.0"), ("provision", "12.0")]) == "           seconds\nlab            1.0\nprovision     12.0"
+
+
+def test_plays_of_the_same_kind_are_added_up() -> None:
+    plays = [("Plan - a", 0.5), ("Stage - b", 1.0), ("Roll - c", 1.5), ("Roll - c", 2.5), ("Report - d", 4.0)]
+    parts = bench.parts_of(Phase("deploy", 4.5, plays))
+    assert parts == {"start": 0.5, "plan": 0.5, "stage": 0.5, "roll": 2.5, "report": 0.5}
+    assert sum(parts.values()) == 4.5
+
+
+def test_medians_are_taken_part_by_part() -> None:
+    assert bench.medians([{"roll": 1.0}, {"roll": 9.0}, {"roll": 2.0}]) == {"roll": 2.0}
+
+
+@pytest.mark.parametrize("script", [bench.STAGE, bench.ROLL], ids=["stage", "roll"])
+def test_scripts_of_the_raw_loop_are_clean(script: str) -> None:
+    command = ["shellcheck", "--shell=bash", "--exclude=SC2154", "-"]  # their variables come from the environment
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_settings_of_pip_are_handed_on_and_the_environment_counts_most() -> None:
+    listing = "global.cert='/file.crt'\nglobal.extra-index-url='file:///a file:///b'\ninstall.no-deps='1'\n:env:.cert='/environment.crt'\n"
+    parser = configparser.ConfigParser()
+    parser.read_string(sanity.pip_settings(listing))
+    assert dict(parser["global"]) == {"cert": "/environment.crt", "extra-index-url": "file:///a file:///b"}
+    assert dict(parser["install"]) == {"no-deps": "1"}
+    assert sanity.pip_settings("") == "[global]\n"
+
+
+def test_the_bootstrap_of_pip_is_named_as_ansible_test_asks_for_it() -> None:
+    assert len(sanity.pip_versions()) >= 1

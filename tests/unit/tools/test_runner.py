@@ -1,0 +1,129 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The test runner is never green by mistake: it counts what ran, and what did not run is a failure."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkout import ROOT
+
+JUNIT = "<testsuites><testsuite>{}</testsuite></testsuites>"
+GOOD, BAD, BROKEN, SKIPPED = (
+    "<testcase name='a'/>",
+    "<testcase name='b'><failure>x</failure></testcase>",
+    "<testcase name='c'><error>x</error></testcase>",
+    "<testcase name='d'><skipped/></testcase>",
+)
+
+
+def load_runner() -> Any:
+    """The script as a module; it has no .py at its end."""
+    loader = SourceFileLoader("runner", str(ROOT / "tools" / "test"))
+    spec = importlib.util.spec_from_loader("runner", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["runner"] = module
+    loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The runner with logs of its own and one suite, `unit`, that says what its log's name says."""
+    module = load_runner()
+    monkeypatch.setattr(module, "LOGS", tmp_path)
+    monkeypatch.setattr(module, "MINIMUM", dict.fromkeys(module.MINIMUM, 1))
+    return module
+
+
+def suite(runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:
+    """Have `unit` run a shell script that may write the JUnit file $1."""
+    report = tmp_path / "unit.xml"
+
+    def stand_in(made: Any, _only: list[str]) -> Any:
+        code, output = made.run("unit", "script", ["sh", "-c", script, "sh", str(report)])
+        return runner.judged("unit", code, output, runner.read_junit([report]))
+
+    monkeypatch.setitem(runner.SUITES, "unit", stand_in)
+
+
+@pytest.mark.parametrize(
+    ("cases", "exit_code", "closing"),
+    [
+        (GOOD * 3, 0, "3 passed, 0 failed"),
+        (GOOD + BAD + BROKEN, 1, "1 passed, 2 failed"),
+        (GOOD * 2 + SKIPPED, 0, "2 passed, 0 failed"),
+        (GOOD, 1, "1 passed, 1 failed"),
+        ("", 0, "0 passed, 1 failed"),
+        (SKIPPED, 0, "0 passed, 1 failed"),
+    ],
+    ids=["green", "red", "a skip is no pass", "exit code alone", "saw nothing", "skipped all"],
+)
+def test_the_last_line_and_the_exit_code_tell_the_truth(
+    runner: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    cases: str,
+    exit_code: int,
+    closing: str,
+) -> None:
+    suite(runner, monkeypatch, tmp_path, f'echo "evidence of it"; echo "{JUNIT.format(cases)}" >"$1"; exit {exit_code}')
+    code = runner.main(["unit"])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-1] == closing
+    assert code == (0 if closing.endswith(" 0 failed") else 1)
+    assert ("evidence of it" in shown) is bool(exit_code)
+    assert "evidence of it" in (tmp_path / "unit.log").read_text()
+
+
+@pytest.mark.parametrize("script", ["exit 0", 'echo "<testsuites>" >"$1"'])
+def test_a_report_that_is_missing_or_broken_is_a_failure(
+    runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], script: str
+) -> None:
+    suite(runner, monkeypatch, tmp_path, script)
+    assert runner.main(["unit"]) == 1
+    assert capsys.readouterr().out.endswith("\n0 passed, 1 failed\n")
+
+
+def test_fewer_tests_than_there_were_are_a_failure(
+    runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(runner.MINIMUM, "unit", 5)
+    suite(runner, monkeypatch, tmp_path, f'echo "{JUNIT.format(GOOD * 4)}" >"$1"')
+    assert runner.main(["unit"]) == 1
+    assert "4 tests ran, expected at least 5" in capsys.readouterr().out
+
+
+def test_a_suite_that_cannot_be_started_is_a_failure(
+    runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(runner.SUITES, "unit", lambda made, _only: made.run("unit", "nothing", [str(tmp_path / "no-such-command")]))
+    assert runner.main(["unit"]) == 1
+    assert capsys.readouterr().out.endswith("\n0 passed, 1 failed\n")
+
+
+def test_an_unknown_suite_is_refused(runner: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert runner.main(["untied"]) == 2
+    assert "unknown suite untied; there are lint, unit, sanity, molecule, fleet" in capsys.readouterr().err
+
+
+def test_the_evidence_is_the_end_of_the_output(runner: Any) -> None:
+    shown = runner.tail("\n".join(str(number) for number in range(1000)))
+    assert shown.endswith("\n998\n999")
+    assert re.match(r"\.\.\. \d+ lines before\n", shown)
+    assert runner.tail("one\n") == "one"
+
+
+def test_every_suite_has_a_minimum() -> None:
+    runner = load_runner()
+    assert set(runner.SUITES) == set(runner.MINIMUM)
+    assert all(count > 0 for count in runner.MINIMUM.values())

@@ -1,0 +1,31 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where this checkout is, and the environment its commands run in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+LOGS = BUILD / "logs"
+
+
+def environment() -> dict[str, str]:
+    """The environment of every command: this checkout's tools and settings first, output without colours."""
+    env = dict(os.environ)
+    env["PATH"] = f"{ROOT}/.venv/bin:{env['PATH']}"
+    env["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
+    env["NO_COLOR"] = env["ANSIBLE_NOCOLOR"] = "1"
+    containers_conf = BUILD / "containers.conf"
+    if containers_conf.exists():
+        env["CONTAINERS_CONF"] = str(containers_conf)
+    return env
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last lines of a log, as evidence."""
+    kept = path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-lines:]
+    return "\n".join(kept)
