@@ -26,11 +26,13 @@ RATE = 120.0  # requests a second
 BEFORE, AFTER = 240, 240  # requests before the second deployment begins, and after it has ended
 LEAST_REQUESTS = 2000
 INVENTORY = "inventories/lab"
+# Where somebody has rolled one of the two back since, it is released again all the same.
+AGAIN = "force='the demonstration, again'"
 
 
 def deploy(phases: Phases, version: str) -> float:
     """Type deploy.yml; return its seconds."""
-    return phases.run(f"deploy {version}", ["ansible-playbook", "deploy.yml", "-e", f"version={version}"]).seconds
+    return phases.run(f"deploy {version}", ["ansible-playbook", "deploy.yml", "-e", f"version={version}", "-e", AGAIN]).seconds
 
 
 def deploy_under_load(phases: Phases, version: str, url: str) -> tuple[float, Summary]:

@@ -38,6 +38,7 @@ _SPEC = {
     "balancers": {"type": "dict", "required": True},
     "by": {"type": "str"},
     "reason": {"type": "str", "default": ""},
+    "force": {"type": "str", "default": ""},
 }
 
 
@@ -63,7 +64,8 @@ class ActionModule(ActionBase):
         target = planning.Target(found.version, found.release_id, found.archive.sha256, found.total + found.archive.size)
         serving = [host for host, report in reports.items() if report["balancer_word"] == "ready"]
         _refuse(
-            [line for host, report in reports.items() for line in planning.space_obstacles(host, report, target)]
+            ([] if given["force"] else planning.bad_obstacles(reports, target))
+            + [line for host, report in reports.items() for line in planning.space_obstacles(host, report, target)]
             + [line for name, seen in given["balancers"].items() for line in planning.balancer_obstacles(name, seen, given["app"], serving)]
         )
         hosts = planning.moves(reports, target)
@@ -77,7 +79,7 @@ class ActionModule(ActionBase):
             "url": f"{given['store_url']}/{given['app']}/{target.version}",
             "run": f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}",
             "by": given["by"] or f"{getpass.getuser()}@{socket.gethostname()}",
-            "reason": given["reason"],
+            "reason": given["reason"] or given["force"],
             "waves": wave_sizes,
             "hosts": hosts,
             "summary": planning.summary(given["kind"], given["app"], target, hosts, wave_sizes),

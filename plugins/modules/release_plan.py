@@ -64,6 +64,10 @@ options:
     description: Why.
     type: str
     default: ''
+  force:
+    description: Why a release that failed or was rolled back before is to be tried again all the same. Without it, it is refused.
+    type: str
+    default: ''
 attributes:
   check_mode:
     description: Changes nothing in any mode.

@@ -72,6 +72,21 @@ def balancer_obstacles(name: str, balancer: Mapping[str, Any], backend: str, ser
     return found
 
 
+def bad_obstacles(reports: Mapping[str, Report], target: Target) -> list[str]:
+    """Whether any host has seen this release fail, or be rolled back: then the fleet does not try it again."""
+    known = {host: report["bad"][target.release] for host, report in reports.items() if target.release in report.get("bad", {})}
+    if not known:
+        return []
+    host, last = max(known.items(), key=lambda item: item[1].get("at") or "")
+    why = last.get("error") or last.get("reason") or "no reason given"
+    return [
+        (
+            f"{target.release} is known to be bad: taken back on {', '.join(sorted(known))}, last on {host} at {last.get('at')} ({why}). "
+            "Mend it and build it under a new version; or, if the release was not to blame, try again with -e \"force='why'\"."
+        )
+    ]
+
+
 def previous_release(reports: Mapping[str, Report]) -> str:
     """The release that a rollback of the whole fleet goes to: the last good one that the hosts agree on.
 

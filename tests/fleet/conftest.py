@@ -60,8 +60,8 @@ class Fleet:
         return done
 
     def deploy(self, version: str, *options: str) -> Run:
-        """Deploy a version, which has to succeed."""
-        return self.must("deploy.yml", "-e", f"version={version}", *options)
+        """Deploy a version, which has to succeed, also where an earlier test had it rolled back."""
+        return self.must("deploy.yml", "-e", f"version={version}", "-e", "force='another test took it back'", *options)
 
     def on(self, host: str, command: str) -> str:
         """What a shell command prints on a host, as root."""
@@ -79,6 +79,10 @@ class Fleet:
         """Version that each host's link points to."""
         found = {host: self.on(host, f"basename $(readlink /srv/{app}/current || echo nothing-00000000)") for host in self.hosts()}
         return {host: release.rpartition("-")[0] for host, release in found.items()}
+
+    def journal(self, app: str) -> dict[str, str]:
+        """What each host has written down about an application."""
+        return {host: self.on(host, f"cat /var/lib/tossable/{app}/journal.jsonl") for host in self.hosts()}
 
     def fingerprint(self) -> dict[str, str]:
         """What must stay as it is when a run is refused: the links, the journals, and what is told to the balancers."""
@@ -111,9 +115,9 @@ def lab(fleet: Fleet, state: str) -> Run:
     return fleet.run("ansible-playbook", "playbooks/lab.yml", "-e", f"lab_state={state}", "-e", f"lab_name={LAB}", "-e", f"lab_network={NETWORK}")
 
 
-def under_load(name: str, rate: float = 100.0) -> Load:
+def under_load(name: str, rate: float = 100.0, url: str = f"{BALANCER}/") -> Load:
     """A steady load on the fleet's front door."""
-    return Load(f"{BALANCER}/", rate=rate, requests=LOGS / f"{name}-requests.jsonl", summary=LOGS / f"{name}-load.json")
+    return Load(url, rate=rate, requests=LOGS / f"{name}-requests.jsonl", summary=LOGS / f"{name}-load.json")
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,12 @@ def test_a_release_that_never_becomes_healthy_is_taken_back(fleet: Fleet) -> Non
     assert "did not become healthy" in done.message()
     assert running.summary["failed"] == 0, running.summary
     fleet.settled("1.0.0")
+    before = fleet.fingerprint()
+    again = fleet.play("deploy.yml", "-e", "version=6.6.6")
+    assert again.code == 2
+    assert "is known to be bad: taken back on app1" in again.message()
+    assert "force='why'" in again.message()
+    assert fleet.fingerprint() == before
 
 
 def test_a_failure_in_a_later_wave_brings_every_touched_host_back(fleet: Fleet) -> None:

@@ -35,7 +35,7 @@ def collect(config: Config, verify: bool) -> dict[str, Any]:
         "previous": state.previous,
         "history": list(state.history[-10:]),
         "staged": list(state.staged),
-        "bad": sorted(state.bad),
+        "bad": {release: {key: why.get(key) for key in ("at", "by", "run", "reason", "error")} for release, why in state.bad.items()},
         "since": live.get("at"),
         "by": live.get("by"),
         "run": live.get("run"),

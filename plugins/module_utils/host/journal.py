@@ -26,7 +26,8 @@ LONG, KEEP = 2000, 500
 #: Steps in the order a transaction takes them; each is journalled before it is done.
 STEPS = ("begin", "drain", "maint", "switch", "restart", "healthy", "ready")
 #: Records that end a transaction: it holds; the release was bad and the previous one is back, or could not be put back; or it was
-#: given up before anything was switched, which says nothing about the release.
+#: given up before anything was switched, which says nothing about the release. One that was cut short and taken back by whoever
+#: found it is marked ``mended``: that says nothing about the release either.
 ENDS = ("done", "reverted", "failed", "abandoned")
 
 
@@ -43,13 +44,14 @@ class HostState(NamedTuple):
     """What the journal adds up to.
 
     ``history`` holds the good releases in the order they became live, the live one last: "previous" is the one before it.
-    ``staged`` holds every release that was unpacked, oldest first; ``bad`` those that failed or were rolled back.
+    ``staged`` holds every release that was unpacked, oldest first. ``bad`` holds those that failed or were rolled back, each with the
+    record that says so (its ``at``, ``by``, ``run``, and ``error`` or ``reason``); one that later became live again is not among them.
     ``live_record`` is the record that made the live release live (its ``at``, ``by`` and ``run``).
     """
 
     history: tuple[str, ...]
     staged: tuple[str, ...]
-    bad: frozenset[str]
+    bad: dict[str, Record]
     flight: Flight | None
     live_record: Record | None
 
@@ -68,12 +70,12 @@ def fold(records: Iterable[Record]) -> HostState:
     """Add the records up, oldest first."""
     history: list[str] = []
     staged: list[str] = []
-    bad: set[str] = set()
+    bad: dict[str, Record] = {}
     flight: Flight | None = None
     live_record: Record | None = None
     for record in records:
         if record["kind"] == "sum":
-            history, staged, bad = list(record["history"]), list(record["staged"]), set(record["bad"])
+            history, staged, bad = list(record["history"]), list(record["staged"]), dict(record["bad"])
             flight = Flight(*record["flight"]) if record["flight"] else None
             live_record = record["live_record"]
             continue
@@ -89,12 +91,13 @@ def fold(records: Iterable[Record]) -> HostState:
                 if kind != "restart":
                     live_record = record
                 history, left = _after(kind, history, release)
-                bad = (bad - {release}) | left
-            elif kind == "activate" and step != "abandoned":
-                bad.add(release)
+                bad.pop(release, None)
+                bad |= dict.fromkeys(left, record)
+            elif kind == "activate" and step != "abandoned" and not record.get("mended"):
+                bad[release] = record
         else:
             flight = Flight(record["transaction"], step, release, record.get("previous"))
-    return HostState(tuple(history), tuple(staged), frozenset(bad), flight, live_record)
+    return HostState(tuple(history), tuple(staged), bad, flight, live_record)
 
 
 def shorten(records: Sequence[Record], keep: int = KEEP) -> list[Record]:
@@ -102,7 +105,7 @@ def shorten(records: Sequence[Record], keep: int = KEEP) -> list[Record]:
     if len(records) <= keep:
         return list(records)
     state = fold(records[: len(records) - keep])
-    return [{"kind": "sum", **state._asdict(), "bad": sorted(state.bad)}, *records[len(records) - keep :]]
+    return [{"kind": "sum", **state._asdict()}, *records[len(records) - keep :]]
 
 
 def rotate(path: str) -> None:

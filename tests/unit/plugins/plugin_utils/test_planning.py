@@ -40,6 +40,18 @@ def test_a_balancer_without_the_backend_names_those_it_has() -> None:
     assert "it has: blog" in line
 
 
+def test_a_release_that_any_host_saw_fail_is_refused_with_the_last_reason() -> None:
+    bad = {"app1": "2026-01-01T00:00:00Z", "app2": "2026-01-02T00:00:00Z"}
+    reports = {host: report(bad={"2-bb": {"at": at, "error": f"{host} was slow"}}) for host, at in bad.items()}
+    (line,) = planning.bad_obstacles({**reports, "app3": report()}, TARGET)
+    assert "taken back on app1, app2, last on app2 at 2026-01-02T00:00:00Z (app2 was slow)" in line
+    assert "force='why'" in line
+
+
+def test_a_release_that_no_host_saw_fail_is_not_refused() -> None:
+    assert planning.bad_obstacles({"app1": report(bad={"1-aa": {}}), "app2": report()}, TARGET) == []
+
+
 def test_a_machine_made_anew_follows_its_fleet_back() -> None:
     assert planning.previous_release({"app1": report(previous="0-zz"), "app2": report()}) == "0-zz"
 
