@@ -80,6 +80,7 @@ def test_the_last_line_and_the_exit_code_tell_the_truth(
     code = runner.main(["unit"])
     shown = capsys.readouterr().out.splitlines()
     assert shown[-1] == closing
+    assert f" {len([line for line in shown if line.startswith('FAILED unit')])} failed" in closing
     assert code == (0 if closing.endswith(" 0 failed") else 1)
     assert ("evidence of it" in shown) is bool(exit_code)
     assert "evidence of it" in (tmp_path / "unit.log").read_text()
