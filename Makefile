@@ -25,8 +25,8 @@ molecule: ## the roles on throwaway hosts; one of them: make molecule ROLE=app
 	@tools/setup bookworm trixie
 	@tools/test molecule $(ROLE)
 
-fleet: setup ## what only several hosts can show
-	@tools/test fleet
+fleet: setup ## what only several hosts can show, twenty deployments in a row among it
+	@DEPLOYMENTS=20 tools/test fleet
 
 bench: setup ## deploy.yml against a bare ssh loop
 	@tools/bench.py

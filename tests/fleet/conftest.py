@@ -39,6 +39,7 @@ class Fleet:
     def __init__(self) -> None:
         self.inventory = ROOT / "build" / "labs" / LAB / "inventory" / "hosts.yml"
         self.count = 0
+        self.names: list[str] = []
 
     def run(self, *argv: str) -> Run:
         """Run a command of the repository; its output is kept in build/logs/fleet."""
@@ -72,8 +73,10 @@ class Fleet:
 
     def hosts(self) -> list[str]:
         """Names of the application hosts."""
-        listed = self.run("ansible-inventory", "-i", str(self.inventory), "--list")
-        return list(json.loads(listed.output)["app"]["hosts"])
+        if not self.names:
+            listed = self.run("ansible-inventory", "-i", str(self.inventory), "--list")
+            self.names = list(json.loads(listed.output)["app"]["hosts"])
+        return self.names
 
     def releases(self, app: str = "storefront") -> dict[str, str]:
         """Version that each host's link points to."""

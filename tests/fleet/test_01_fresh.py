@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from conftest import Fleet
 
+# The hosts of a group are alike, and provisioning is most of this suite's time.
+ONE_OF_EACH = ("--limit", "app1,lb1,ops1")
+
 
 def test_check_mode_works_on_machines_that_were_never_touched(virgin: Fleet) -> None:
-    virgin.must("playbooks/site.yml", "--check", "--diff")
+    virgin.must("playbooks/site.yml", "--check", "--diff", *ONE_OF_EACH)
 
 
 def test_a_second_provisioning_changes_nothing(provisioned: Fleet) -> None:
-    shown = provisioned.must("playbooks/site.yml").output
+    shown = provisioned.must("playbooks/site.yml", *ONE_OF_EACH).output
     recap = [line for line in shown.splitlines() if "changed=" in line]
-    assert len(recap) == len(provisioned.hosts()) + 2, shown
+    assert len(recap) == 3, shown
     assert all("changed=0" in line for line in recap), "\n".join(recap)
 
 
