@@ -81,8 +81,8 @@ def test_a_rollback_to_a_named_version(fleet: Fleet) -> None:
 
 
 def test_a_reboot_brings_the_release_back(fleet: Fleet) -> None:
-    fleet.run("podman", "restart", "--time", "10", "fleet-app4")
-    fleet.on("app4", 'for i in $(seq 300); do [ "$(cat /run/tossable/storefront/state 2>/dev/null)" = ready ] && exit 0; sleep 0.1; done; exit 1')
+    fleet.run("podman", "restart", "--time", "10", "fleet-app1")
+    fleet.on("app1", 'for i in $(seq 300); do [ "$(cat /run/tossable/storefront/state 2>/dev/null)" = ready ] && exit 0; sleep 0.1; done; exit 1')
     fleet.settled("1.0.0")
 
 

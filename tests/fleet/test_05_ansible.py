@@ -45,18 +45,20 @@ def test_secrets_from_a_vault_reach_the_application_and_no_output(fleet: Fleet, 
     secrets.write_text("app_secrets: {STOREFRONT_TOKEN: 'plain-for-nobody $1 \"x\"'}\n")
     sealing = ["ansible-vault", "encrypt", "--vault-password-file", str(password), str(secrets)]
     subprocess.run(sealing, env=environment(), check=True, capture_output=True)
-    shown = fleet.must("playbooks/app.yml", "-e", f"@{secrets}", "--vault-password-file", str(password), "--diff", "-vvv").output
+    options = ("--limit", "app1", "-e", f"@{secrets}", "--vault-password-file", str(password))
+    shown = fleet.must("playbooks/app.yml", *options, "--diff", "-vvv").output
     assert "plain-for-nobody" not in shown
     process = "$(systemctl show -P MainPID storefront-web)"
     assert 'STOREFRONT_TOKEN=plain-for-nobody $1 "x"' in fleet.on("app1", f"tr '\\0' '\\n' < /proc/{process}/environ")
-    fleet.must("playbooks/app.yml")
+    fleet.must("playbooks/app.yml", "--limit", "app1")
     fleet.settled("1.0.0")
 
 
 def test_a_changed_environment_restarts_host_by_host_without_a_failed_request(fleet: Fleet) -> None:
+    two = ("--limit", "app1,app2")
     with under_load("environment") as running:
-        fleet.must("playbooks/app.yml", "-e", '{"app_environment": {"STOREFRONT_SHARED": "/srv/storefront/shared", "CHANGED": "yes"}}')
-        fleet.must("playbooks/app.yml")
+        fleet.must("playbooks/app.yml", *two, "-e", '{"app_environment": {"STOREFRONT_SHARED": "/srv/storefront/shared", "CHANGED": "yes"}}')
+        fleet.must("playbooks/app.yml", *two)
     assert running.summary["failed"] == 0, running.summary
     fleet.settled("1.0.0")
 
