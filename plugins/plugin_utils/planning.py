@@ -90,8 +90,11 @@ def bad_obstacles(reports: Mapping[str, Report], target: Target) -> list[str]:
 def previous_release(reports: Mapping[str, Report]) -> str:
     """The release that a rollback of the whole fleet goes to: the last good one that the hosts agree on.
 
-    Hosts that have only ever run the live release (a machine made anew) follow the others. Raises ValueError, in words.
+    Where a deployment was cut short, so that hosts run different releases, it is the one that the rest still runs and the others
+    came from. Hosts that have only ever run the live release (a machine made anew) follow the others. Raises ValueError, in words.
     """
+    if half_way := _left_behind(reports):
+        return half_way
     named: dict[str, str] = {host: report["previous"] for host, report in reports.items() if report.get("previous")}
     if not named:
         raise ValueError("No host knows a release to go back to: each has run only one. Deploy the wanted version with deploy.yml -e version=...")
@@ -100,6 +103,15 @@ def previous_release(reports: Mapping[str, Report]) -> str:
         listed = "; ".join(f"{release}: {', '.join(sorted(host for host, name in named.items() if name == release))}" for release in sorted(counted))
         raise ValueError(f"The hosts do not agree on the release before ({listed}). Say which one with -e version=...")
     return counted.most_common(1)[0][0]
+
+
+def _left_behind(reports: Mapping[str, Report]) -> str | None:
+    """The one release that each host either still runs or came from, where the hosts run different ones."""
+    ways = [{report["live"], report.get("previous")} for report in reports.values() if report.get("live")]
+    shared = set.intersection(*ways) - {None} if ways else set()
+    if len({report["live"] for report in reports.values() if report.get("live")}) < 2 or len(shared) != 1:
+        return None
+    return str(shared.pop())
 
 
 def moves(reports: Mapping[str, Report], target: Target) -> dict[str, dict[str, Any]]:
