@@ -59,6 +59,10 @@ options:
     description: Why, kept in the host's journal.
     type: str
     default: ''
+  blame:
+    description: Whether the release that V(rolled_back) or V(retired) leaves is the cause, and therefore refused from then on.
+    type: bool
+    default: true
 attributes:
   check_mode:
     description: Says what would change, from what the host reports.

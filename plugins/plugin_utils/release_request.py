@@ -24,6 +24,7 @@ SPEC: dict[str, Any] = {
         "run": {"type": "str", "default": "by-hand"},
         "by": {"type": "str", "default": "unknown"},
         "reason": {"type": "str", "default": ""},
+        "blame": {"type": "bool", "default": True},
     },
     "required_if": [("state", "staged", ("version", "digest", "url")), ("state", "active", ("release",))],
 }
@@ -43,7 +44,7 @@ def build(given: dict[str, Any]) -> Call:
     """The call for the wanted state."""
     who = {"run": given["run"], "by": given["by"]}
     if kind := _KINDS.get(given["state"]):
-        return Call("transact", {**who, "kind": kind, "release": given["release"], "reason": given["reason"]}, own_unit=True)
+        return Call("transact", {**who, "kind": kind, "release": given["release"], "reason": given["reason"], "blame": given["blame"]}, own_unit=True)
     if given["state"] == "staged":
         return Call("stage", {**who, "version": given["version"], "digest": given["digest"], "url": given["url"]}, own_unit=False)
     return Call(_VERBS[given["state"]], who, own_unit=given["state"] != "pruned")

@@ -31,7 +31,7 @@ def _stage(config: Config, given: dict[str, Any]) -> dict[str, Any]:
 def _transact(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     from . import transaction
 
-    return transaction.perform(config, transaction.Request(given["kind"], given.get("release"), given["run"], given["by"], given["reason"]))
+    return transaction.perform(config, transaction.Request(**given))
 
 
 def _leave(config: Config, _given: dict[str, Any]) -> dict[str, Any]:

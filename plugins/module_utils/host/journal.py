@@ -92,7 +92,7 @@ def fold(records: Iterable[Record]) -> HostState:
                     live_record = record
                 history, left = _after(kind, history, release)
                 bad.pop(release, None)
-                bad |= dict.fromkeys(left, record)
+                bad |= _blamed(record, left)
             elif kind == "activate" and step != "abandoned" and not record.get("mended"):
                 bad[release] = record
         else:
@@ -115,6 +115,11 @@ def rotate(path: str) -> None:
         text = "".join(f"{json.dumps(record, sort_keys=True)}\n" for record in shorten(records))
         shutil.copyfile(path, f"{path}.1")
         system.write_file(path, text.encode(), 0o600)
+
+
+def _blamed(record: Record, left: set[str]) -> dict[str, Record]:
+    """Of the releases that a rollback left behind those that are to blame for it: none where something else had failed."""
+    return dict.fromkeys(left, record) if record.get("blame", True) else {}
 
 
 def _after(kind: str, history: list[str], release: str) -> tuple[list[str], set[str]]:

@@ -31,7 +31,8 @@ class Request(NamedTuple):
     """What the controller asks for.
 
     ``kind`` is activate, rollback, restart or retire; ``release`` a release id (``<version>-<digest8>``) or, for a rollback,
-    None for the last good one; ``run`` names the deployment, ``by`` who ordered it, ``reason`` why.
+    None for the last good one; ``run`` names the deployment, ``by`` who ordered it, ``reason`` why. ``blame`` is false where the
+    release that is left is not the cause: then it stays one that may be deployed.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Request(NamedTuple):
     run: str
     by: str
     reason: str
+    blame: bool = True
 
 
 class Work:
@@ -59,6 +61,7 @@ class Work:
             "run": request.run,
             "by": request.by,
             "reason": request.reason,
+            "blame": request.blame,
         }
 
     def record(self, step: str, **more: Any) -> None:

@@ -11,7 +11,7 @@ REPORT = {"live": "2-b", "previous": "1-a", "staged": ["1-a", "2-b"], "balancer_
 
 
 def given(state: str, **more: Any) -> dict[str, Any]:
-    return {"state": state, "release": None, "version": None, "digest": None, "url": None, "run": "r", "by": "b", "reason": "", **more}
+    return {"state": state, "release": None, "version": None, "digest": None, "url": None, "run": "r", "by": "b", "reason": "", "blame": True, **more}
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,10 @@ def test_a_transaction_that_was_cut_short_says_nothing_about_its_release() -> No
     assert journal.fold(cut).bad == {}
 
 
+def test_a_release_that_is_left_without_blame_is_not_bad() -> None:
+    assert journal.fold([*live("1", "2"), {**step("rollback", "done", "1", "2"), "blame": False}]).bad == {}
+
+
 def test_a_bad_release_comes_with_the_record_that_says_so_until_it_lives_again() -> None:
     failed = {**step("activate", "reverted", "2", "1"), "error": "no answer", "at": "2026-01-02T03:04:05Z"}
     assert journal.fold([*live("1"), failed]).bad == {"2": failed}
