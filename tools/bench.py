@@ -47,7 +47,7 @@ home=/srv/$app/releases part=$home/.raw
 rm -rf "$part" && mkdir -p "$part/.tossable" && cd "$part"
 curl -fsS -o .tossable/manifest.json "$url/$app-$version.manifest.json" \
      -o .tossable/manifest.json.sig "$url/$app-$version.manifest.json.sig" -o .archive "$url/$app-$version.tar.zst"
-ssh-keygen -q -Y verify -f /etc/tossable/allowed_signers -I builder@lab -n artifact@tossable -s .tossable/manifest.json.sig <.tossable/manifest.json
+ssh-keygen -q -Y verify -f "/etc/tossable/allowed_signers.d/$app" -I builder@lab -n artifact@tossable -s .tossable/manifest.json.sig <.tossable/manifest.json
 grep -q "$digest" .tossable/manifest.json
 echo "$digest  .archive" | sha256sum --check --status
 tar --extract --zstd --no-same-owner --file .archive && rm .archive
@@ -108,8 +108,10 @@ class Raw:
             raise RawError(f"{host}: exit code {process.returncode}: {output.decode(errors='replace')[-1000:]}")
 
     async def everywhere(self, hosts: Sequence[str], script: str, variables: dict[str, str]) -> None:
-        """The same on several hosts at once."""
-        await asyncio.gather(*(self.on(host, script, variables) for host in hosts))
+        """The same on several hosts at once; each is heard out before the first failure is raised."""
+        for answer in await asyncio.gather(*(self.on(host, script, variables) for host in hosts), return_exceptions=True):
+            if answer:
+                raise answer
 
     async def stage(self, version: str) -> None:
         """Bring a version to all hosts at once."""
