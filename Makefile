@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit sanity molecule fleet bench lab lab-down
+.PHONY: help setup demo test lint unit sanity molecule fleet torture-release bench lab lab-down
 
 help: ## say what can be typed
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,9 @@ molecule: ## the roles on throwaway hosts; one of them: make molecule ROLE=app
 
 fleet: setup ## what only several hosts can show, twenty deployments in a row among it
 	@DEPLOYMENTS=20 tools/test fleet
+
+torture-release: setup ## kill the controller, the program and the host at every step (long)
+	@TORTURE=all tools/test fleet tests/fleet/test_07_killed.py
 
 bench: setup ## deploy.yml against a bare ssh loop
 	@tools/bench.py

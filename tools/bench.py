@@ -47,7 +47,8 @@ home=/srv/$app/releases part=$home/.raw
 rm -rf "$part" && mkdir -p "$part/.tossable" && cd "$part"
 curl -fsS -o .tossable/manifest.json "$url/$app-$version.manifest.json" \
      -o .tossable/manifest.json.sig "$url/$app-$version.manifest.json.sig" -o .archive "$url/$app-$version.tar.zst"
-ssh-keygen -q -Y verify -f "/etc/tossable/allowed_signers.d/$app" -I builder@lab -n artifact@tossable -s .tossable/manifest.json.sig <.tossable/manifest.json
+ssh-keygen -q -Y verify -f "/etc/tossable/allowed_signers.d/$app" -I builder@lab -n artifact@tossable \
+     -s .tossable/manifest.json.sig <.tossable/manifest.json
 grep -q "$digest" .tossable/manifest.json
 echo "$digest  .archive" | sha256sum --check --status
 tar --extract --zstd --no-same-owner --file .archive && rm .archive
