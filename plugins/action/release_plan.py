@@ -11,6 +11,7 @@ import socket
 import tempfile
 import time
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -20,7 +21,7 @@ from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 from ansible_collections.tossable.fleet.plugins.module_utils.host import manifest, signature
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import planning, waves
+from ansible_collections.tossable.fleet.plugins.plugin_utils import planning, waves, windows
 
 _SPEC = {
     "app": {"type": "str", "required": True},
@@ -39,6 +40,10 @@ _SPEC = {
     "by": {"type": "str"},
     "reason": {"type": "str", "default": ""},
     "force": {"type": "str", "default": ""},
+    "windows": {"type": "list", "elements": "dict", "default": []},
+    "freezes": {"type": "list", "elements": "dict", "default": []},
+    "timezone": {"type": "str", "default": "UTC"},
+    "override": {"type": "str", "default": ""},
 }
 
 
@@ -57,6 +62,7 @@ class ActionModule(ActionBase):
         _refuse([line for host, report in reports.items() for line in planning.host_obstacles(host, report)])
         try:
             wave_sizes = waves.sizes(given["waves"], len(reports))
+            untimely = windows.obstacles(datetime.now(tz=UTC), given["windows"], given["freezes"], given["timezone"])
             version = _version(given)
             found = _signed_manifest(given, version)
         except (ValueError, HostError) as error:
@@ -64,7 +70,9 @@ class ActionModule(ActionBase):
         target = planning.Target(found.version, found.release_id, found.archive.sha256, found.total + found.archive.size)
         serving = [host for host, report in reports.items() if report["balancer_word"] == "ready"]
         _refuse(
-            ([] if given["force"] else planning.bad_obstacles(reports, target))
+            # The way back is always open.
+            ([] if given["override"] or given["kind"] == "rollback" else untimely)
+            + ([] if given["force"] else planning.bad_obstacles(reports, target))
             + [line for host, report in reports.items() for line in planning.space_obstacles(host, report, target)]
             + [line for name, seen in given["balancers"].items() for line in planning.balancer_obstacles(name, seen, given["app"], serving)]
         )
@@ -79,7 +87,7 @@ class ActionModule(ActionBase):
             "url": f"{given['store_url']}/{given['app']}/{target.version}",
             "run": f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}",
             "by": given["by"] or f"{getpass.getuser()}@{socket.gethostname()}",
-            "reason": given["reason"] or given["force"],
+            "reason": "; ".join(given[word] for word in ("reason", "force", "override") if given[word]),
             "waves": wave_sizes,
             "hosts": hosts,
             "summary": planning.summary(given["kind"], given["app"], target, hosts, wave_sizes),

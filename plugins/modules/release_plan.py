@@ -68,6 +68,26 @@ options:
     description: Why a release that failed or was rolled back before is to be tried again all the same. Without it, it is refused.
     type: str
     default: ''
+  windows:
+    description:
+      - When deployments are wanted, each with C(from) and C(to) as times of day and, where not every day, C(days) out of
+        C(mon) to C(sun). One that does not end after its beginning goes on past midnight. Empty for any time.
+    type: list
+    elements: dict
+    default: []
+  freezes:
+    description: When nothing is deployed, each with C(from) and C(to) as dates or times, and a C(reason). A rollback is never held up.
+    type: list
+    elements: dict
+    default: []
+  timezone:
+    description: The zone of these times, for example V(Europe/Berlin).
+    type: str
+    default: UTC
+  override:
+    description: Why it is deployed all the same outside of the windows or in a freeze.
+    type: str
+    default: ''
 attributes:
   check_mode:
     description: Changes nothing in any mode.

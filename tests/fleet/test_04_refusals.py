@@ -36,6 +36,11 @@ def test_no_version(fleet: Fleet) -> None:
     refused(fleet, "Which version?", "deploy.yml -e version=", options=())
 
 
+def test_a_freeze(fleet: Fleet) -> None:
+    freeze = '{"rollout_freeze": [{"from": "2020-01-01", "to": "2099-12-31", "reason": "the shop is closed"}]}'
+    refused(fleet, "frozen from 2020-01-01 to 2099-12-31 (UTC): the shop is closed", "override='why'", options=("-e", "version=1.1.0", "-e", freeze))
+
+
 def test_an_unknown_version(fleet: Fleet) -> None:
     refused(fleet, "there is no such version in the store", "build.yml -e version=7.7.7", options=("-e", "version=7.7.7"))
 
