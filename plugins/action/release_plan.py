@@ -35,6 +35,7 @@ _SPEC = {
         "options": {"principal": {"type": "str"}, "key": {"type": "str", "no_log": False}},
     },
     "waves": {"type": "raw", "required": True},
+    "min_healthy": {"type": "raw", "default": 0},
     "reports": {"type": "dict", "required": True},
     "balancers": {"type": "dict", "required": True},
     "by": {"type": "str"},
@@ -61,7 +62,8 @@ class ActionModule(ActionBase):
         reports = given["reports"]
         _refuse([line for host, report in reports.items() for line in planning.host_obstacles(host, report)])
         try:
-            wave_sizes = waves.sizes(given["waves"], len(reports))
+            capacity = waves.capacity(given["min_healthy"], len(reports))
+            wave_sizes = waves.split(waves.sizes(given["waves"], len(reports)), capacity)
             untimely = windows.obstacles(datetime.now(tz=UTC), given["windows"], given["freezes"], given["timezone"])
             version = _version(given)
             found = _signed_manifest(given, version)
@@ -89,6 +91,7 @@ class ActionModule(ActionBase):
             "by": given["by"] or f"{getpass.getuser()}@{socket.gethostname()}",
             "reason": "; ".join(given[word] for word in ("reason", "force", "override") if given[word]),
             "waves": wave_sizes,
+            "capacity": capacity,
             "hosts": hosts,
             "summary": planning.summary(given["kind"], given["app"], target, hosts, wave_sizes),
         }

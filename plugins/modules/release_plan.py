@@ -49,6 +49,10 @@ options:
     description: Numbers of hosts or shares of the fleet, the last one V(100%).
     type: raw
     required: true
+  min_healthy:
+    description: How many hosts stay in service at any moment, a number or a share of the fleet; a wave that would break that is split.
+    type: raw
+    default: 0
   reports:
     description: What M(tossable.fleet.release_info) returned, by host, in the order of the waves.
     type: dict
@@ -134,6 +138,10 @@ waves:
   returned: success
   type: list
   elements: int
+capacity:
+  description: How many hosts may be out of service at a time.
+  returned: success
+  type: int
 hosts:
   description: For each host the release it comes C(from), the one it goes C(to), and whether that C(changes) anything.
   returned: success

@@ -35,6 +35,30 @@ def sizes(waves: Sequence[int | str], hosts: int) -> list[int]:
     return found
 
 
+def capacity(min_healthy: int | str, hosts: int) -> int:
+    """How many of ``hosts`` may be out of service at a time, at least one.
+
+    ``min_healthy`` is the number that stay in service, or a share of them such as ``50%`` (rounded down). Raises ValueError, in words, where it is
+    neither, or where it leaves no host that may switch.
+    """
+    if isinstance(min_healthy, str) and min_healthy.isdigit():
+        min_healthy = int(min_healthy)
+    if isinstance(min_healthy, int) and not isinstance(min_healthy, bool) and min_healthy >= 0:
+        kept = min_healthy
+    elif isinstance(min_healthy, str) and (found := _PERCENT.fullmatch(min_healthy.strip())):
+        kept = hosts * int(found[1]) // 100
+    else:
+        raise ValueError(f"rollout_min_healthy is {min_healthy!r}, expected a number of hosts or a share such as '50%'")
+    if kept >= hosts:
+        raise ValueError(f"rollout_min_healthy {min_healthy!r} keeps {kept} of {hosts} hosts in service, so none may switch: lower it, or add a host")
+    return hosts - kept
+
+
+def split(sizes: Sequence[int], most: int) -> list[int]:
+    """The same hosts in the same order, in waves of at most ``most``."""
+    return [min(most, size - done) for size in sizes for done in range(0, size, most)]
+
+
 def _size(wave: int | str, hosts: int) -> int:
     if isinstance(wave, str) and wave.isdigit():
         wave = int(wave)

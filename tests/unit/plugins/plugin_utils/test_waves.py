@@ -30,6 +30,27 @@ def test_every_host_is_in_exactly_one_wave(words: list[int | str], hosts: int) -
     assert sum(waves.sizes([*words, "100%"], hosts)) == hosts
 
 
+@pytest.mark.parametrize(
+    ("kept", "hosts", "capacity"), [("50%", 4, 2), ("50%", 3, 2), ("50%", 1, 1), (3, 4, 1), ("0", 4, 4), (0, 1, 1), ("75%", 10, 3)]
+)
+def test_capacity(kept: int | str, hosts: int, capacity: int) -> None:
+    assert waves.capacity(kept, hosts) == capacity
+
+
+@pytest.mark.parametrize("kept", [4, "100%", 5, -1, "half", True, None, "101%"])
+def test_a_capacity_that_lets_nobody_switch_is_refused(kept: object) -> None:
+    with pytest.raises(ValueError, match="rollout_min_healthy"):
+        waves.capacity(kept, 4)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.integers(1, 40)), st.integers(1, 10))
+def test_a_split_wave_keeps_every_host_and_never_exceeds_the_capacity(sizes: list[int], most: int) -> None:
+    smaller = waves.split(sizes, most)
+    assert sum(smaller) == sum(sizes)
+    assert all(1 <= size <= most for size in smaller)
+    assert smaller == sizes or max(sizes) > most
+
+
 @pytest.mark.parametrize("words", [[1, "25%"], [1]])
 def test_a_list_that_leaves_hosts_out_is_refused(words: list[int | str]) -> None:
     with pytest.raises(ValueError, match="End the list with '100%'"):
