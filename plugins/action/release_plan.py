@@ -62,7 +62,7 @@ class ActionModule(ActionBase):
         reports = given["reports"]
         _refuse([line for host, report in reports.items() for line in planning.host_obstacles(host, report)])
         try:
-            capacity = waves.capacity(given["min_healthy"], len(reports))
+            capacity = waves.capacity(given["min_healthy"], *planning.in_service(reports, given["balancers"].values(), given["app"]))
             wave_sizes = waves.split(waves.sizes(given["waves"], len(reports)), capacity)
             untimely = windows.obstacles(datetime.now(tz=UTC), given["windows"], given["freezes"], given["timezone"])
             version = _version(given)

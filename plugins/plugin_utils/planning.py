@@ -10,7 +10,7 @@ A *report* is what `release_info` returned for a host, a *balancer* what `balanc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Report = Mapping[str, Any]
@@ -85,6 +85,17 @@ def bad_obstacles(reports: Mapping[str, Report], target: Target) -> list[str]:
             "Mend it and build it under a new version; or, if the release was not to blame, try again with -e \"force='why'\"."
         )
     ]
+
+
+def in_service(reports: Mapping[str, Report], balancers: Iterable[Mapping[str, Any]], backend: str) -> tuple[int, int]:
+    """How many hosts the fleet has, and how many of them are in service, as the load balancer tells it that has the fewest.
+
+    Also hosts count that this run leaves out. Without a load balancer it is the hosts of this run, and those that call themselves ready.
+    """
+    known: list[Mapping[str, Any]] = [balancer.get("backends", {}).get(backend, {}) for balancer in balancers]
+    up = [sum(str(server.get("status", "")).startswith("UP") for server in servers.values()) for servers in known]
+    ready = sum(report.get("balancer_word") == "ready" for report in reports.values())
+    return max([len(reports), *map(len, known)]), min(up, default=ready)
 
 
 def previous_release(reports: Mapping[str, Report]) -> str:

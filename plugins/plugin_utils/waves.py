@@ -35,11 +35,11 @@ def sizes(waves: Sequence[int | str], hosts: int) -> list[int]:
     return found
 
 
-def capacity(min_healthy: int | str, hosts: int) -> int:
-    """How many of ``hosts`` may be out of service at a time, at least one.
+def capacity(min_healthy: int | str, hosts: int, serving: int) -> int:
+    """How many hosts may leave at a time, at least one, where ``serving`` of the fleet's ``hosts`` are in service now.
 
-    ``min_healthy`` is the number that stay in service, or a share of them such as ``50%`` (rounded down). Raises ValueError, in words, where it is
-    neither, or where it leaves no host that may switch.
+    ``min_healthy`` is the number that stay in service, or a share of the fleet such as ``50%`` (rounded down). A fleet where nothing is
+    in service has nothing to lose. Raises ValueError, in words, where it is neither, or where no host may leave.
     """
     if isinstance(min_healthy, str) and min_healthy.isdigit():
         min_healthy = int(min_healthy)
@@ -49,9 +49,14 @@ def capacity(min_healthy: int | str, hosts: int) -> int:
         kept = hosts * int(found[1]) // 100
     else:
         raise ValueError(f"rollout_min_healthy is {min_healthy!r}, expected a number of hosts or a share such as '50%'")
-    if kept >= hosts:
-        raise ValueError(f"rollout_min_healthy {min_healthy!r} keeps {kept} of {hosts} hosts in service, so none may switch: lower it, or add a host")
-    return hosts - kept
+    if serving == 0:
+        return hosts
+    if kept >= serving:
+        raise ValueError(
+            f"{serving} of {hosts} hosts are in service, and rollout_min_healthy {min_healthy!r} keeps {kept} of them there, so none may switch. "
+            "Bring hosts back or add some (status.yml shows them), or lower it"
+        )
+    return serving - kept
 
 
 def split(sizes: Sequence[int], most: int) -> list[int]:

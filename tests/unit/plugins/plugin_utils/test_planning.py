@@ -52,6 +52,15 @@ def test_a_release_that_no_host_saw_fail_is_not_refused() -> None:
     assert planning.bad_obstacles({"app1": report(bad={"1-aa": {}}), "app2": report()}, TARGET) == []
 
 
+def test_in_service_is_what_the_poorest_balancer_says_of_the_whole_fleet() -> None:
+    def seen(*words: str) -> dict[str, Any]:
+        return {"backends": {"shop": {f"app{number}": {"status": word} for number, word in enumerate(words)}}}
+
+    some = {"app0": report(balancer_word="ready"), "app1": report(balancer_word="maint")}
+    assert planning.in_service(some, [seen("UP", "UP 1/2", "MAINT"), seen("UP", "DOWN", "DOWN")], "shop") == (3, 1)
+    assert planning.in_service(some, [], "shop") == (2, 1)
+
+
 def test_a_machine_made_anew_follows_its_fleet_back() -> None:
     assert planning.previous_release({"app1": report(previous="0-zz"), "app2": report()}) == "0-zz"
 

@@ -31,16 +31,27 @@ def test_every_host_is_in_exactly_one_wave(words: list[int | str], hosts: int) -
 
 
 @pytest.mark.parametrize(
-    ("kept", "hosts", "capacity"), [("50%", 4, 2), ("50%", 3, 2), ("50%", 1, 1), (3, 4, 1), ("0", 4, 4), (0, 1, 1), ("75%", 10, 3)]
+    ("kept", "hosts", "serving", "capacity"),
+    [
+        ("50%", 4, 4, 2),
+        ("50%", 3, 3, 2),
+        ("50%", 1, 1, 1),
+        (3, 4, 4, 1),
+        ("0", 4, 4, 4),
+        (0, 1, 1, 1),
+        ("75%", 10, 10, 3),
+        ("50%", 4, 3, 1),
+        (9, 4, 0, 4),
+    ],
 )
-def test_capacity(kept: int | str, hosts: int, capacity: int) -> None:
-    assert waves.capacity(kept, hosts) == capacity
+def test_capacity(kept: int | str, hosts: int, serving: int, capacity: int) -> None:
+    assert waves.capacity(kept, hosts, serving) == capacity
 
 
-@pytest.mark.parametrize("kept", [4, "100%", 5, -1, "half", True, None, "101%"])
-def test_a_capacity_that_lets_nobody_switch_is_refused(kept: object) -> None:
+@pytest.mark.parametrize(("kept", "serving"), [(4, 4), ("100%", 4), (5, 4), ("50%", 2), (-1, 4), ("half", 4), (True, 4), (None, 4), ("101%", 4)])
+def test_a_capacity_that_lets_nobody_switch_is_refused(kept: object, serving: int) -> None:
     with pytest.raises(ValueError, match="rollout_min_healthy"):
-        waves.capacity(kept, 4)  # type: ignore[arg-type]
+        waves.capacity(kept, 4, serving)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.integers(1, 40)), st.integers(1, 10))
