@@ -117,12 +117,19 @@ def previous_release(reports: Mapping[str, Report]) -> str:
 
 
 def _left_behind(reports: Mapping[str, Report]) -> str | None:
-    """The one release that each host either still runs or came from, where the hosts run different ones."""
-    ways = [{report["live"], report.get("previous")} for report in reports.values() if report.get("live")]
-    shared = set.intersection(*ways) - {None} if ways else set()
-    if len({report["live"] for report in reports.values() if report.get("live")}) < 2 or len(shared) != 1:
+    """Where a run was cut short, so that hosts run different releases: the one that all of them run or came from.
+
+    The hosts whose live release the newest run made live tell it: they came from it (a deployment), or have arrived (a rollback).
+    """
+    alive = [report for report in reports.values() if report.get("live")]
+    if len({report["live"] for report in alive}) < 2:
         return None
-    return str(shared.pop())
+    newest = max(alive, key=lambda report: report.get("run") or "")
+    for goal in (newest.get("previous"), newest["live"]):
+        moved = [report for report in alive if report["live"] != goal]
+        if goal and len({report["live"] for report in moved}) == 1 and all(report.get("previous") == goal for report in moved):
+            return str(goal)
+    return None
 
 
 def moves(reports: Mapping[str, Report], target: Target) -> dict[str, dict[str, Any]]:

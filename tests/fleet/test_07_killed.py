@@ -158,7 +158,8 @@ def when(host: str, step: str, kill: bool) -> Callable[[], int]:
     argv = ["podman", "exec", f"{LAB}-{host}", "python3", "-c", WATCH, JOURNAL, step, "kill" if kill else "look"]
     watch = subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, text=True)
     assert watch.stdout is not None
-    assert watch.stdout.readline() == "watching\n"
+    with watch.stdout:
+        assert watch.stdout.readline() == "watching\n"
     return watch.wait
 
 

@@ -71,13 +71,19 @@ def test_hosts_that_disagree_are_listed() -> None:
 
 
 def test_a_deployment_that_was_cut_short_is_taken_back_to_what_the_rest_still_runs() -> None:
-    switched, waiting = report(live="2-bb", previous="1-aa"), report(live="1-aa", previous="0-zz")
+    switched, waiting = report(live="2-bb", previous="1-aa", run="2026"), report(live="1-aa", previous="0-zz", run="2025")
     assert planning.previous_release({"app1": switched, "app2": waiting, "app3": report(live=None)}) == "1-aa"
 
 
 def test_a_rollback_that_was_cut_short_goes_on_to_where_it_was_going() -> None:
-    back, waiting = report(live="1-aa", previous="0-zz"), report(live="2-bb", previous="1-aa")
+    back, waiting = report(live="1-aa", previous="0-zz", run="2026"), report(live="2-bb", previous="1-aa", run="2025")
     assert planning.previous_release({"app1": back, "app2": waiting}) == "1-aa"
+
+
+def test_it_is_the_newest_run_that_is_taken_back_where_both_releases_were_live_before() -> None:
+    switched, waiting = report(live="2-bb", previous="1-aa", run="2026"), report(live="1-aa", previous="2-bb", run="2025")
+    assert planning.previous_release({"app1": switched, "app2": waiting}) == "1-aa"
+    assert planning.previous_release({"app1": {**switched, "run": "2024"}, "app2": waiting}) == "2-bb"
 
 
 def test_a_fleet_with_one_release_cannot_go_back() -> None:
