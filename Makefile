@@ -22,7 +22,7 @@ lint unit sanity: ## one part of the tests alone
 	@tools/test $@
 
 molecule: ## the roles on throwaway hosts; one of them: make molecule ROLE=app
-	@tools/setup bookworm trixie
+	@tools/setup bookworm trixie $(if $(filter bare,$(ROLE)),bookworm-bare)
 	@tools/test molecule $(ROLE)
 
 fleet: setup ## what only several hosts can show, twenty deployments in a row among it

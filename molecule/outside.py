@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
-KEY = Path(__file__).resolve().parent.parent / "build" / "labs" / "molecule" / "id_ed25519"
+ROOT = Path(__file__).resolve().parent.parent
+INVENTORY = ROOT / "build" / "labs" / "molecule" / "inventory" / "hosts.yml"
+KEY = ROOT / "build" / "labs" / "molecule" / "id_ed25519"
 ANSWER_SECONDS = 1.5  # a port that is open answers within a millisecond here; a dropped packet never does
 
 
@@ -30,6 +36,33 @@ def ssh(address: str, *words: str, user: str = "ops", stdin: bytes = b"") -> sub
     command += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=5", "-o", "LogLevel=INFO"]
     done = subprocess.run([*command, "-l", user, address, *words], input=stdin, capture_output=True, timeout=30, check=False)
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Run(NamedTuple):
+    """A playbook that ended: its exit code and all it printed."""
+
+    code: int
+    output: str
+
+    def message(self) -> str:
+        """The output with its line breaks and indents folded, so that a sentence can be looked for."""
+        return re.sub(r"\s+", " ", self.output)
+
+
+def play(playbook: Path, *options: str, changes: dict[str, Any] | None = None, **environment: str) -> Run:
+    """Run a playbook as an operator does, with some variables changed."""
+    command = ["ansible-playbook", "-i", str(INVENTORY), str(playbook), *options, "-e", json.dumps(changes or {})]
+    settings = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1", **environment}
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=300, check=False)
+    return Run(done.returncode, done.stdout + done.stderr)
+
+
+def podman(*words: str) -> str:
+    """What podman answers; it runs the machines as root."""
+    command = [*([] if os.getuid() == 0 else ["sudo", "--preserve-env=CONTAINERS_CONF"]), "podman", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout
 
 
 def within(seconds: float, condition: Callable[[], bool], what: str) -> None:

@@ -29,3 +29,21 @@ def tail(path: Path, lines: int) -> str:
     """The last lines of a log, as evidence."""
     kept = path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-lines:]
     return "\n".join(kept)
+
+
+#: Scenarios that run only where they are named, and why. Nothing else is left out.
+ONLY_BY_NAME = {"bare": "installs every package from the mirror: minutes where that is slow, and red where hosts cannot reach it"}
+
+#: Begun first, so that none of them runs on alone at the end.
+LONGEST = ("load_balancer", "release", "app")
+
+
+def scenarios() -> list[str]:
+    """Names of all scenarios that test something; `default` only makes and removes hosts."""
+    names = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")} - {"default"}
+    return [*(name for name in LONGEST if name in names), *sorted(names.difference(LONGEST))]
+
+
+def default_scenarios() -> list[str]:
+    """Those that run where none is named."""
+    return [name for name in scenarios() if name not in ONLY_BY_NAME]

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from outside import ROOT, Run, play
 
-SCENARIO = Path(__file__).resolve().parent.parent
-ROOT = SCENARIO.parent.parent
+PLAYBOOK = ROOT / "molecule" / "load_balancer" / "converge.yml"
 ASK = "echo 'show info' | timeout 5 socat - UNIX-CONNECT:/run/haproxy/admin.sock"
 
 
@@ -209,50 +207,48 @@ class TestServers:
         assert (result["failed"], result["lost_at_stop"]) == (0, 0), result
 
 
-def converge(changes: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def converge(changes: dict[str, Any]) -> Run:
     """Run the role on all hosts of the scenario once more, with some variables changed."""
-    command = ["ansible-playbook", "-i", str(ROOT / "build/labs/molecule/inventory/hosts.yml"), str(SCENARIO / "converge.yml")]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
-    return subprocess.run([*command, "-e", json.dumps(changes)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return play(PLAYBOOK, changes=changes)
 
 
 @pytest.fixture(scope="session", name="refused")
-def _refused() -> subprocess.CompletedProcess[str]:
+def _refused() -> Run:
     """A run with two mistakes that only HAProxy finds."""
     return converge({"load_balancer_timeout_server": "soon", "load_balancer_timeout_queue": "later"})
 
 
 @pytest.fixture(scope="class", name="occupied")
-def _occupied() -> Iterator[list[subprocess.CompletedProcess[str]]]:
+def _occupied() -> Iterator[list[Run]]:
     """Two runs with a port that another program on the hosts uses (see prepare.yml); afterwards all is as it was."""
     frontends = [{"name": "public", "binds": [{"port": 80}, {"port": 99}], "default_backend": "shop"}]
     yield [converge({"load_balancer_frontends": frontends}) for _ in range(2)]
     done = converge({})
-    assert done.returncode == 0, done.stdout
+    assert done.code == 0, done.output
 
 
 @pytest.mark.usefixtures("serving")
 class TestMistakes:
     """A mistake in the variables stops the run in words, and HAProxy goes on."""
 
-    def test_what_haproxy_refuses_is_named(self, refused: subprocess.CompletedProcess[str]) -> None:
-        said = " ".join(refused.stdout.split())
-        assert refused.returncode == 2, refused.stdout
+    def test_what_haproxy_refuses_is_named(self, refused: Run) -> None:
+        said = refused.message()
+        assert refused.code == 2, refused.output
         assert "timeout server soon # load_balancer_timeout_server" in said
         assert "timeout queue later # load_balancer_timeout_queue" in said
 
-    def test_what_haproxy_refuses_is_not_put_in_place(self, host: Any, address: str, refused: subprocess.CompletedProcess[str]) -> None:
-        assert refused.returncode == 2, refused.stdout
+    def test_what_haproxy_refuses_is_not_put_in_place(self, host: Any, address: str, refused: Run) -> None:
+        assert refused.code == 2, refused.output
         assert "soon" not in host.check_output("cat /etc/haproxy/haproxy.cfg")
         assert get(address, 443).status == 200
 
-    def test_a_port_in_use_is_named_by_each_run(self, occupied: list[subprocess.CompletedProcess[str]]) -> None:
+    def test_a_port_in_use_is_named_by_each_run(self, occupied: list[Run]) -> None:
         for done in occupied:
-            assert done.returncode == 2, done.stdout
-            said = " ".join(done.stdout.split())
+            assert done.code == 2, done.output
+            said = done.message()
             assert "cannot bind socket" in said
             assert "Change what it complains about in load_balancer_frontends" in said
 
-    def test_a_port_in_use_stops_nobody(self, host: Any, address: str, occupied: list[subprocess.CompletedProcess[str]]) -> None:
-        assert "bind *:99" in host.check_output("cat /etc/haproxy/haproxy.cfg"), occupied[0].stdout
+    def test_a_port_in_use_stops_nobody(self, host: Any, address: str, occupied: list[Run]) -> None:
+        assert "bind *:99" in host.check_output("cat /etc/haproxy/haproxy.cfg"), occupied[0].output
         assert get(address, 443).status == 200

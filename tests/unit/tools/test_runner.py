@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import ROOT
+from checkout import ONLY_BY_NAME, ROOT, default_scenarios, scenarios
 
 JUNIT = "<testsuites><testsuite>{}</testsuite></testsuites>"
 GOOD, BAD, BROKEN, SKIPPED = (
@@ -128,3 +128,8 @@ def test_every_suite_has_a_minimum() -> None:
     runner = load_runner()
     assert set(runner.SUITES) == set(runner.MINIMUM)
     assert all(count > 0 for count in runner.MINIMUM.values())
+
+
+def test_every_scenario_runs_unless_a_reason_says_otherwise() -> None:
+    assert sorted([*default_scenarios(), *ONLY_BY_NAME]) == scenarios()
+    assert all(ONLY_BY_NAME.values())
