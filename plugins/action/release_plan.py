@@ -6,11 +6,7 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import tempfile
-import time
-import uuid
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -20,7 +16,7 @@ from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 from ansible_collections.tossable.fleet.plugins.module_utils.host import manifest, signature
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import planning, waves
+from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, planning, waves
 
 _SPEC = {
     "app": {"type": "str", "required": True},
@@ -36,6 +32,7 @@ _SPEC = {
     "waves": {"type": "raw", "required": True},
     "reports": {"type": "dict", "required": True},
     "balancers": {"type": "dict", "required": True},
+    "run": {"type": "str"},
     "by": {"type": "str"},
     "reason": {"type": "str", "default": ""},
 }
@@ -75,9 +72,10 @@ class ActionModule(ActionBase):
             "release": target.release,
             "digest": target.digest,
             "url": f"{given['store_url']}/{given['app']}/{target.version}",
-            "run": f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}",
-            "by": given["by"] or f"{getpass.getuser()}@{socket.gethostname()}",
+            "run": given["run"] or deployment_lock.new_run(),
+            "by": deployment_lock.somebody(given["by"]),
             "reason": given["reason"],
+            "token": max(report.get("token", 0) for report in reports.values()),
             "waves": wave_sizes,
             "hosts": hosts,
             "summary": planning.summary(given["kind"], given["app"], target, hosts, wave_sizes),

@@ -59,6 +59,11 @@ options:
     description: Why, kept in the host's journal.
     type: str
     default: ''
+  lock:
+    description:
+      - The lock under which this is done, as M(tossable.fleet.deployment_lock) returned it last.
+      - Nothing is done once it is lost or its lease has run out, and the host refuses a token older than the newest it has seen.
+    type: dict
 attributes:
   check_mode:
     description: Says what would change, from what the host reports.

@@ -71,6 +71,10 @@ by:
   description: Who made it live.
   returned: when the host answered
   type: str
+token:
+  description: The newest fencing token of the deployment lock that the host has seen, 0 where it has seen none.
+  returned: when the host answered
+  type: int
 staged:
   description: Releases on the host, oldest first.
   returned: when the host answered

@@ -57,6 +57,9 @@ options:
     description: What M(tossable.fleet.balancer_info) returned, by load balancer.
     type: dict
     required: true
+  run:
+    description: Id of this run, as M(tossable.fleet.deployment_lock) returned it. Default is a new one.
+    type: str
   by:
     description: Who orders it. Default is the account and host name of the controller.
     type: str
@@ -105,6 +108,10 @@ run:
   description: Id of this run, its time (UTC) first.
   returned: success
   type: str
+token:
+  description: The newest fencing token of the deployment lock that a host has seen.
+  returned: success
+  type: int
 waves:
   description: Numbers of hosts, wave by wave.
   returned: success
