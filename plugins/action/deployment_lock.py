@@ -89,7 +89,7 @@ class ActionModule(HostAction):
             return {"lock": deployment_lock.lost(lock, f"{said} {deployment_lock.trouble(lock, asked)}")}
         if answer["held"]:
             return {"lock": deployment_lock.carried(lock["app"], lock["environment"], lock["run"], answer, asked)}
-        said = deployment_lock.loss(given["app"], given["environment"], answer, lock["run"])
+        said = deployment_lock.loss(lock, answer)
         return {"lock": deployment_lock.lost(lock, said), "warnings": [said]}
 
     def _free(self, given: dict[str, Any]) -> dict[str, Any]:

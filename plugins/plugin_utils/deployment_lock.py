@@ -124,23 +124,21 @@ def refusal(app: str, environment: str, answer: Mapping[str, Any], waited_second
     return (
         f"Nothing was changed: another run has the lock of {app} in {environment}: {holder_words(answer['lease'])}.{waited} "
         "Wait for it with -e lock_wait=600. Where that run is dead its lock becomes free by itself at the time named; to break it before: "
-        "ansible-playbook playbooks/unlock.yml -e reason='...'"
+        "ansible-playbook playbooks/unlock.yml -e \"reason='...'\""
     )
 
 
-def loss(app: str, environment: str, answer: Mapping[str, Any], run: str) -> str:
-    """Why a renewal was refused, who has the lock now, and what follows."""
-    head = f"Run {run} has lost the lock of {app} in {environment}:"
+def loss(lock: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
+    """Why the renewal of ``lock`` was refused, who has it now, and what follows."""
+    head = f"Run {lock['run']} has lost the lock of {lock['app']} in {lock['environment']}:"
     lease, last = answer["lease"], answer["last"]
-    if lease and lease["owner"]["run"] != run:
-        taken = f" ({last['event']}: {last['reason']})" if last else ""
+    event = f"{last['event']} by {last['by']} at {last['at']}, because: {last['reason']}" if last and last["token"] > lock["token"] else ""
+    if lease and answer["token"] != lock["token"]:
+        after = f"run {lease['owner']['run']} decides what is live. See playbooks/status.yml."
         return (
-            f"{head} {holder_words(lease)}{taken}. This run touches nothing any more and takes nothing back: "
-            f"run {lease['owner']['run']} decides what is live. See playbooks/status.yml."
+            f"{head} {event and event + '. It is held by '}{holder_words(lease)}. This run touches nothing any more and takes nothing back: {after}"
         )
-    if last and last["event"] == "broken":
-        return f"{head} {last['by']} broke it at {last['at']}, because: {last['reason']}. {_DECIDES}"
-    return f"{head} {answer['said'] or 'nobody has it now'}. {_DECIDES}"
+    return f"{head} {event or answer['said'] or 'another run had it since'}. {_DECIDES}"
 
 
 def _text(path: str) -> str:

@@ -95,7 +95,7 @@ class FileBackend:
         except (KeyError, TypeError, ValueError) as error:
             raise _UnreadableError(
                 f"{self.path} is no record of a lock ({type(error).__name__}: {error}): torn, or written by something else. Make sure that no "
-                "run is under way, then: ansible-playbook playbooks/unlock.yml -e reason='...' (it sets the file aside and begins a new one)."
+                "run is under way, then: ansible-playbook playbooks/unlock.yml -e \"reason='...'\" (it sets the file aside and begins a new one)."
             ) from None
 
     def _shorten(self) -> None:

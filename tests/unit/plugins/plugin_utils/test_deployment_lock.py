@@ -84,7 +84,7 @@ def test_a_refusal_says_who_since_when_why_and_what_to_do() -> None:
     ):
         assert words in said
     assert "-e lock_wait=600" in said
-    assert "playbooks/unlock.yml -e reason=" in said
+    assert 'playbooks/unlock.yml -e "reason=' in said
     assert "Waited 60 s" in said
 
 
@@ -93,13 +93,18 @@ def test_a_refusal_says_who_since_when_why_and_what_to_do() -> None:
     [
         (taken("b", at(900), taken("a"), by="bob"), "", "bob (ops on ci7"),
         (taken("b", at(900), taken("a"), by="bob"), "", "run b decides"),
-        (lease.break_(taken("a"), "bob", "laptop gone", at(1)).record, "", "bob broke it at 2027-01-15T08:00:01Z, because: laptop gone"),
+        (lease.break_(taken("a"), "bob", "laptop gone", at(1)).record, "", "broken by bob at 2027-01-15T08:00:01Z, because: laptop gone"),
         (taken("a"), "its lease ran out at noon", "its lease ran out at noon"),
-        (lease.EMPTY, "", "nobody has it now"),
+        (
+            lease.free(taken("b", at(900), taken("a"), by="bob"), "b", 2).record,
+            "",
+            "taken over by bob at 2027-01-15T08:15:00Z, because: its lease had run out",
+        ),
+        (lease.EMPTY, "", "another run had it since"),
     ],
 )
 def test_a_loss_says_who_decides_now(record: Record, said: str, words: str) -> None:
-    told = deployment_lock.loss("shop", "production", answer(record, said), "a")
+    told = deployment_lock.loss(LOCK, answer(record, said))
     assert words in told
     assert "touches nothing any more and takes nothing back" in told
 
