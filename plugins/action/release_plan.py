@@ -64,6 +64,7 @@ class ActionModule(ActionBase):
             + [line for name, seen in given["balancers"].items() for line in planning.balancer_obstacles(name, seen, given["app"], serving)]
         )
         hosts = planning.moves(reports, target)
+        run = given["run"] or deployment_lock.new_run()
         return {
             **result,
             "changed": False,
@@ -72,10 +73,10 @@ class ActionModule(ActionBase):
             "release": target.release,
             "digest": target.digest,
             "url": f"{given['store_url']}/{given['app']}/{target.version}",
-            "run": given["run"] or deployment_lock.new_run(),
+            "run": run,
             "by": deployment_lock.somebody(given["by"]),
             "reason": given["reason"],
-            "token": max(report.get("token", 0) for report in reports.values()),
+            "token": planning.newest_token(reports, run),
             "waves": wave_sizes,
             "hosts": hosts,
             "summary": planning.summary(given["kind"], given["app"], target, hosts, wave_sizes),

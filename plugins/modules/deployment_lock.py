@@ -17,7 +17,7 @@ description:
   - The lease runs by the clock of that host alone. Its holder renews it; once it has run out the lock is free to be taken.
   - A holder of the same account on the same controller whose process is gone loses the lock at once.
   - Breaks and take-overs are kept in C(<app>.history.jsonl) beside it.
-version_added: 0.2.0
+version_added: 0.1.0
 options:
   app:
     description: Name of the application; not needed with O(lock).

@@ -109,7 +109,7 @@ run:
   returned: success
   type: str
 token:
-  description: The newest fencing token of the deployment lock that a host has seen.
+  description: The newest fencing token of the deployment lock that a host has seen from another run, 0 for none.
   returned: success
   type: int
 waves:

@@ -39,10 +39,9 @@ def admit(config: Config, token: int | None, run: str) -> None:
             system.write_file(_path(config), json.dumps({"token": token, "run": run}).encode() + b"\n", 0o600)
 
 
-def newest(config: Config) -> int:
-    """The newest token that this host has seen, 0 where it has seen none."""
-    token: int = _read(config)["token"]
-    return token
+def newest(config: Config) -> dict[str, Any]:
+    """The newest token that this host has seen and the run it belongs to: ``{"token": 0, "run": ""}`` where it has seen none."""
+    return _read(config)
 
 
 def _path(config: Config) -> str:

@@ -39,7 +39,7 @@ def collect(config: Config, verify: bool) -> dict[str, Any]:
         "since": live.get("at"),
         "by": live.get("by"),
         "run": live.get("run"),
-        "token": fence.newest(config),
+        "fence": fence.newest(config),
         "healthy": healthy if state.live else None,
         "health_answer": said,
         "balancer_word": balancer.read_word(config.drain.state_file) if config.drain else None,
