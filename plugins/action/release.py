@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tossable.fleet.plugins.plugin_utils import release_request
+from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, release_request
 from ansible_collections.tossable.fleet.plugins.plugin_utils.host_action import HostAction
 
 
@@ -22,6 +22,8 @@ class ActionModule(HostAction):
         if self._task.check_mode:
             report = self.call("info", given["app"], {})
             return {**result, **(report if report.get("failed") else release_request.foresee(given, report))}
+        if given["lock"] and (trouble := deployment_lock.trouble(given["lock"], deployment_lock.uptime())):
+            return {**result, "failed": True, "msg": trouble, "evidence": []}
         request = release_request.build(given)
         answer = self.call(request.verb, given["app"], request.given, own_unit=request.own_unit)
         return {**result, **answer, "diff": release_request.diff(answer)}

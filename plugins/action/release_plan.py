@@ -6,11 +6,7 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import tempfile
-import time
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +17,7 @@ from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 from ansible_collections.tossable.fleet.plugins.module_utils.host import manifest, signature
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import planning, waves, windows
+from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, planning, waves, windows
 
 _SPEC = {
     "app": {"type": "str", "required": True},
@@ -38,6 +34,7 @@ _SPEC = {
     "min_healthy": {"type": "raw", "default": 0},
     "reports": {"type": "dict", "required": True},
     "balancers": {"type": "dict", "required": True},
+    "run": {"type": "str"},
     "by": {"type": "str"},
     "reason": {"type": "str", "default": ""},
     "force": {"type": "str", "default": ""},
@@ -79,6 +76,7 @@ class ActionModule(ActionBase):
             + [line for name, seen in given["balancers"].items() for line in planning.balancer_obstacles(name, seen, given["app"], serving)]
         )
         hosts = planning.moves(reports, target)
+        run = given["run"] or deployment_lock.new_run()
         return {
             **result,
             "changed": False,
@@ -87,9 +85,10 @@ class ActionModule(ActionBase):
             "release": target.release,
             "digest": target.digest,
             "url": f"{given['store_url']}/{given['app']}/{target.version}",
-            "run": f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}",
-            "by": given["by"] or f"{getpass.getuser()}@{socket.gethostname()}",
+            "run": run,
+            "by": deployment_lock.somebody(given["by"]),
             "reason": "; ".join(given[word] for word in ("reason", "force", "override") if given[word]),
+            "token": planning.newest_token(reports, run),
             "waves": wave_sizes,
             "capacity": capacity,
             "hosts": hosts,

@@ -63,6 +63,11 @@ options:
     description: Whether the release that V(rolled_back) or V(retired) leaves is the cause, and therefore refused from then on.
     type: bool
     default: true
+  lock:
+    description:
+      - The lock under which this is done, as M(tossable.fleet.deployment_lock) returned it last.
+      - Nothing is done once it is lost or its lease has run out, and the host refuses a token older than the newest it has seen.
+    type: dict
 attributes:
   check_mode:
     description: Says what would change, from what the host reports.

@@ -71,6 +71,10 @@ by:
   description: Who made it live.
   returned: when the host answered
   type: str
+fence:
+  description: The newest fencing token of the deployment lock that the host has seen (C(token), 0 for none), and its C(run).
+  returned: when the host answered
+  type: dict
 staged:
   description: Releases on the host, oldest first.
   returned: when the host answered

@@ -61,6 +61,9 @@ options:
     description: What M(tossable.fleet.balancer_info) returned, by load balancer.
     type: dict
     required: true
+  run:
+    description: Id of this run, as M(tossable.fleet.deployment_lock) returned it. Default is a new one.
+    type: str
   by:
     description: Who orders it. Default is the account and host name of the controller.
     type: str
@@ -133,6 +136,10 @@ run:
   description: Id of this run, its time (UTC) first.
   returned: success
   type: str
+token:
+  description: The newest fencing token of the deployment lock that a host has seen from another run, 0 for none.
+  returned: success
+  type: int
 waves:
   description: Numbers of hosts, wave by wave.
   returned: success

@@ -144,6 +144,11 @@ def moves(reports: Mapping[str, Report], target: Target) -> dict[str, dict[str, 
     }
 
 
+def newest_token(reports: Mapping[str, Report], run: str) -> int:
+    """The newest fencing token that a host has seen from a run other than ``run``, 0 where none has."""
+    return max((report["fence"]["token"] for report in reports.values() if report["fence"]["run"] != run), default=0)
+
+
 def summary(kind: str, app: str, target: Target, plan: Mapping[str, Mapping[str, Any]], waves: Sequence[int]) -> list[str]:
     """The plan as lines for the terminal: a head line, then a line per wave, then a line per host."""
     hosts = list(plan)

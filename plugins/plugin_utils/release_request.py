@@ -25,6 +25,7 @@ SPEC: dict[str, Any] = {
         "by": {"type": "str", "default": "unknown"},
         "reason": {"type": "str", "default": ""},
         "blame": {"type": "bool", "default": True},
+        "lock": {"type": "dict"},
     },
     "required_if": [("state", "staged", ("version", "digest", "url")), ("state", "active", ("release",))],
 }
@@ -42,7 +43,9 @@ class Call(NamedTuple):
 
 def build(given: dict[str, Any]) -> Call:
     """The call for the wanted state."""
-    who = {"run": given["run"], "by": given["by"]}
+    who: dict[str, Any] = {"run": given["run"], "by": given["by"]}
+    if given["lock"]:
+        who["token"] = given["lock"]["token"]
     if kind := _KINDS.get(given["state"]):
         return Call("transact", {**who, "kind": kind, "release": given["release"], "reason": given["reason"], "blame": given["blame"]}, own_unit=True)
     if given["state"] == "staged":

@@ -25,7 +25,8 @@ Verb = Callable[[Config, dict[str, Any]], dict[str, Any]]
 def _stage(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     from . import stage
 
-    return stage.perform(config, stage.Artifact(given["version"], given["digest"], given["url"]), given["run"], given["by"])
+    artifact = stage.Artifact(given["version"], given["digest"], given["url"])
+    return stage.perform(config, artifact, given["run"], given["by"], given.get("token"))
 
 
 def _transact(config: Config, given: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +65,14 @@ def _info(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     return info.collect(config, bool(given.get("verify")))
 
 
-#: What the controller and the boot units may ask; `agent` is apart because it serves for ever.
+def _lock(app: str, given: dict[str, Any]) -> dict[str, Any]:
+    from . import lease_file
+
+    return lease_file.perform(app, given)
+
+
+#: What the controller and the boot units may ask; `agent` is apart because it serves for ever, `lock` because the host that keeps
+#: the lock runs no application.
 VERBS: dict[str, Verb] = {
     "stage": _stage,
     "transact": _transact,
@@ -82,12 +90,12 @@ def main(argv: Sequence[str]) -> int:
         from . import agent
 
         return agent.main(argv[1])
-    if len(argv) < 2 or argv[0] not in VERBS:
-        sys.stderr.write(f"usage: {'|'.join(VERBS)}|agent APP [JSON]\n")
+    if len(argv) < 2 or argv[0] not in (*VERBS, "lock"):
+        sys.stderr.write(f"usage: {'|'.join(VERBS)}|lock|agent APP [JSON]\n")
         return 64
     given = json.loads(argv[2]) if len(argv) > 2 else {}
     try:
-        answer = VERBS[argv[0]](load(argv[1]), given)
+        answer = _lock(argv[1], given) if argv[0] == "lock" else VERBS[argv[0]](load(argv[1]), given)
     except HostError as error:
         answer = {"failed": True, "msg": error.message, "evidence": error.evidence}
     # The controller may be gone: what was done is in the journal all the same.

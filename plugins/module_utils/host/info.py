@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import balancer, health, journal, manifest, plan, system, tree
+from . import balancer, fence, health, journal, manifest, plan, system, tree
 from .config import Config
 from .errors import HostError
 
@@ -39,6 +39,7 @@ def collect(config: Config, verify: bool) -> dict[str, Any]:
         "since": live.get("at"),
         "by": live.get("by"),
         "run": live.get("run"),
+        "fence": fence.newest(config),
         "healthy": healthy if state.live else None,
         "health_answer": said,
         "balancer_word": balancer.read_word(config.drain.state_file) if config.drain else None,

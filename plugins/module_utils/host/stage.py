@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from . import archive, journal, manifest, signature, system
+from . import archive, fence, journal, manifest, signature, system
 from .config import Config
 from .errors import HostError
 
@@ -38,9 +38,13 @@ class Artifact(NamedTuple):
         return f"{self.version}-{self.digest[:8]}"
 
 
-def perform(config: Config, artifact: Artifact, run: str, by: str) -> dict[str, Any]:
-    """Bring the artifact onto the host as a release; a release that is there and whole is left alone."""
+def perform(config: Config, artifact: Artifact, run: str, by: str, token: int | None = None) -> dict[str, Any]:
+    """Bring the artifact onto the host as a release; a release that is there and whole is left alone.
+
+    The fencing token is remembered here already: once a run has staged, no run before it can switch any of its hosts.
+    """
     began = time.monotonic()
+    fence.admit(config, token, run)
     with system.host_lock(f"{config.state_dir}/stage.lock", 300.0):
         home = f"{config.releases}/{artifact.release}"
         staged = journal.fold(journal.read(config.journal)).staged

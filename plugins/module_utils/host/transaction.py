@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from . import balancer, health, journal, plan, system
+from . import balancer, fence, health, journal, plan, system
 from .config import Config
 from .errors import HostError
 from .journal import HostState
@@ -32,7 +32,8 @@ class Request(NamedTuple):
 
     ``kind`` is activate, rollback, restart or retire; ``release`` a release id (``<version>-<digest8>``) or, for a rollback,
     None for the last good one; ``run`` names the deployment, ``by`` who ordered it, ``reason`` why. ``blame`` is false where the
-    release that is left is not the cause: then it stays one that may be deployed.
+    release that is left is not the cause: then it stays one that may be deployed. ``token`` is the deployment lock's fencing token, None
+    where the fleet has no lock.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Request(NamedTuple):
     by: str
     reason: str
     blame: bool = True
+    token: int | None = None
 
 
 class Work:
@@ -93,6 +95,7 @@ class Work:
 def perform(config: Config, request: Request) -> dict[str, Any]:
     """Do what is asked, once: asked again after it was done, it changes nothing. Raises HostError with the evidence."""
     with system.host_lock(f"{config.state_dir}/lock", LOCK_SECONDS):
+        fence.admit(config, request.token, request.run)
         state = settle(config)
         release = _wanted_release(config, state, request)
         if request.kind != "restart" and _holds(config, state, request.kind, release):

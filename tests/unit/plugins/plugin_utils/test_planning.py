@@ -99,3 +99,9 @@ def test_the_plan_tells_who_moves_in_which_wave() -> None:
     assert lines[1].split() == ["wave", "1", "app1", "1-aa", "->", "2-bb"]
     assert lines[2].split() == ["wave", "2", "app2", "nothing", "->", "2-bb"]
     assert lines[3].endswith("2-bb (already there)")
+
+
+def test_the_newest_token_is_that_of_another_run() -> None:
+    reports = {"a": {"fence": {"token": 0, "run": ""}}, "b": {"fence": {"token": 7, "run": "x"}}, "c": {"fence": {"token": 9, "run": "me"}}}
+    assert planning.newest_token(reports, "me") == 7
+    assert planning.newest_token({"c": reports["c"]}, "me") == 0

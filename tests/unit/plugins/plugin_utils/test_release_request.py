@@ -11,7 +11,8 @@ REPORT = {"live": "2-b", "previous": "1-a", "staged": ["1-a", "2-b"], "balancer_
 
 
 def given(state: str, **more: Any) -> dict[str, Any]:
-    return {"state": state, "release": None, "version": None, "digest": None, "url": None, "run": "r", "by": "b", "reason": "", "blame": True, **more}
+    blank = {"release": None, "version": None, "digest": None, "url": None, "run": "r", "by": "b", "reason": "", "blame": True, "lock": None}
+    return {"state": state, **blank, **more}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,13 @@ def test_every_state_has_a_call(state: str) -> None:
     call = release_request.build(given(state, release="1-a", version="1", digest="a" * 64, url="http://store"))
     assert call.verb
     assert call.own_unit == (state not in ("staged", "pruned"))
+
+
+@pytest.mark.parametrize("state", ["staged", "active", "rolled_back", "restarted", "retired"])
+def test_the_fencing_token_goes_along(state: str) -> None:
+    asked = given(state, release="1-a", version="1", digest="a" * 64, url="http://store")
+    assert "token" not in release_request.build(asked).given
+    assert release_request.build({**asked, "lock": {"token": 7, "held": True}}).given["token"] == 7
 
 
 def test_the_difference_is_the_live_release() -> None:
