@@ -163,7 +163,9 @@ def seconds_to_pass(rng: random.Random, rate: float) -> float:
 def told(values: Sequence[float]) -> str:
     """Median, 90th percentile, and the share within the time to bake."""
     ordered = sorted(values)
-    words = [f"{value:.0f}" if value < math.inf else f"> {LONGEST_SECONDS}" for value in (statistics.median_low(ordered), ordered[len(ordered) * 9 // 10])]
+    words = [
+        f"{value:.0f}" if value < math.inf else f"> {LONGEST_SECONDS}" for value in (statistics.median_low(ordered), ordered[len(ordered) * 9 // 10])
+    ]
     within = sum(value <= BAKE_SECONDS for value in ordered) / len(ordered)
     return f"{words[0]} ({words[1]}), {100 * within:.0f} %"
 
@@ -198,7 +200,9 @@ def page(rollouts: int) -> str:
     caught = []
     repeats = max(20, rollouts // 5)
     for name, new in harm_cases():
-        cells = [told([seconds_to_stop(random.Random(f"{SEED} {name} {rate} {one}"), rate, new, Release()) for one in range(repeats)]) for rate in RATES]
+        cells = [
+            told([seconds_to_stop(random.Random(f"{SEED} {name} {rate} {one}"), rate, new, Release()) for one in range(repeats)]) for rate in RATES
+        ]
         caught.append(f"| {name} | " + " | ".join(cells) + " |")
         print(caught[-1], file=sys.stderr, flush=True)
     passes = [told([seconds_to_pass(random.Random(f"{SEED} pass {rate} {one}"), rate) for one in range(repeats)]) for rate in RATES]

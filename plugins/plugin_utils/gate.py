@@ -46,9 +46,8 @@ class Settings:
     Shares are fractions of 1 (0.02 is 2 percentage points of requests, or 2 % of time). A release fails when it is worse than the tolerance
     beyond doubt, and passes early when harm is excluded beyond doubt.
 
-    ``alpha`` is the probability that a release no worse than tolerated fails at any look of the rollout. Each measure gets an equal part; half
-    of that
-    is for the comparison with old hosts, a quarter for the bound of the baseline's rate, a quarter for the comparison with that bound.
+    ``alpha`` is the probability that a release no worse than tolerated fails at any look of the rollout. Each measure gets an equal part; half of
+    that is for the comparison with old hosts, a quarter for the bound of the baseline's rate, a quarter for the comparison with that bound.
     ``beta`` is the same for passing a release early that does harm, for each measure.
     """
 
@@ -493,15 +492,24 @@ def describe(measure: Measure, settings: Settings, names: Mapping[str, tuple[flo
 # Readings: what `balancer_info` said at a time, condensed to what the gate needs.
 
 
-def condense(balancers: Mapping[str, Any], backend: str, at: float, new: Sequence[str]) -> dict[str, Any]:
-    """A reading as plain data, to be kept between tasks: counters by balancer and server, and which hosts ran the new release from then on."""
+def condense(
+    balancers: Mapping[str, Any],
+    backend: str,
+    at: float,
+    new: Sequence[str],
+    measures: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+) -> dict[str, Any]:
+    """A reading as plain data, to be kept between tasks: counters by balancer and server, and which hosts ran the new release from then on.
+
+    ``measures`` are further measures' counters since whenever they began: {name: {host: (events, total)}}.
+    """
     found: dict[str, Any] = {}
     for name, balancer in balancers.items():
         if balancer.get("trouble"):
             continue
         servers = {server: _counters(figures) for server, figures in balancer.get("backends", {}).get(backend, {}).items()}
         found[name] = {"pid": balancer.get("process", {}).get("pid"), "servers": servers}
-    return {"at": at, "new": list(new), "balancers": found}
+    return {"at": at, "new": list(new), "balancers": found, "measures": {name: dict(by_host) for name, by_host in (measures or {}).items()}}
 
 
 def _counters(server: Mapping[str, Any]) -> dict[str, Any]:
@@ -529,6 +537,12 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any], same_process
     )
 
 
+def _grown(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """Events and total between two figures, from 0 where they began anew; nothing where there would be more events than there were occasions."""
+    events, total = after if after[1] < before[1] or after[0] < before[0] else (after[0] - before[0], after[1] - before[1])
+    return (events, total) if 0 <= events <= total else (0.0, 0.0)
+
+
 def baseline_of(reading: Mapping[str, Any]) -> Side:
     """All that a reading has counted since its balancers began to count."""
     total = Side()
@@ -545,6 +559,7 @@ def looks(readings: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[L
     whole time since: on both sides alike. Raises ValueError where readings are not in the order of time.
     """
     last: dict[tuple[str, str], tuple[Mapping[str, Any], Any, bool]] = {}
+    counted: dict[tuple[str, str], tuple[Sequence[float], bool]] = {}
     found = []
     times = [reading["at"] for reading in readings]
     if times != sorted(times):
@@ -564,6 +579,15 @@ def looks(readings: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[L
                 if known and known[2] == is_new:
                     sides[is_new] += difference(known[0], counters, known[1] == balancer["pid"])
                 last[name, host] = (counters, balancer["pid"], is_new)
+        for name, by_host in reading.get("measures", {}).items():
+            for host in hosts:
+                figures, is_new = by_host.get(host), host in reading["new"]
+                if figures is None:
+                    continue
+                earlier = counted.get((name, host))
+                if earlier and earlier[1] == is_new:
+                    sides[is_new] += Side(measures={name: _grown(earlier[0], figures)})
+                counted[name, host] = (figures, is_new)
         if number:
             found.append(Look(sides[True], sides[False], any(host not in reading["new"] for host in hosts), wave))
     return found
@@ -575,28 +599,14 @@ def judge(
     settings: Settings,
     bounds: Sequence[float],
     final: bool,
-    measured: Sequence[Mapping[str, Any]] = (),
     names: Mapping[str, tuple[float, float]] | None = None,
 ) -> Verdict:
     """The verdict on all readings of a rollout so far, the first of which was taken before the first switch.
 
-    ``measured`` are cumulative figures of further measures, one for each reading: {name: {"new": [events, total], "old": [events, total]}}.
+    ``hosts`` are all hosts of the rollout, ``bounds`` the upper bounds of the histogram in ms, ``names`` the further measures with their (tolerance,
+    harm) as shares. Raises ValueError where readings are not in the order of time.
     """
     judging = Judge(settings, baseline_of(readings[0]) if readings else Side(), bounds, names)
-    for number, look in enumerate(looks(readings, hosts), 1):
-        judging.look(_with_measures(look, measured, number))
+    for look in looks(readings, hosts):
+        judging.look(look)
     return judging.verdict(list(readings[-1]["new"]) if readings else [], final)
-
-
-def _with_measures(look: Look, measured: Sequence[Mapping[str, Any]], number: int) -> Look:
-    if number >= len(measured) or not measured[number]:
-        return look
-    grown: dict[str, dict[str, tuple[float, float]]] = {"new": {}, "old": {}}
-    for name, sides in measured[number].items():
-        for side, (events, total) in sides.items():
-            before = measured[number - 1].get(name, {}).get(side, [0, 0])
-            change = (events - before[0], total - before[1])
-            grown[side][name] = change if 0 <= change[0] <= change[1] else (0.0, 0.0)
-    new = Side(look.new.requests, look.new.errors, look.new.latency, grown["new"])
-    old = Side(look.old.requests, look.old.errors, look.old.latency, grown["old"])
-    return Look(new, old, look.old_left, look.wave)
