@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Simulate rollouts that the canary gate judges, and write docs/gate.md: false alarms, and seconds until a bad release is caught.
 
-    tools/gate_figures.py             # thousands of rollouts, minutes
-    tools/gate_figures.py --rollouts 100 --out -
+    make gate-figures                                             # thousands of rollouts, minutes
+    PYTHONPATH=collections tools/gate_figures.py --rollouts 100 --out -
 
 The judge is the one that deployments use; only its looks are drawn at random, from a fixed seed.
 """
@@ -238,5 +238,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT / "collections"))
     sys.exit(main())

@@ -63,8 +63,8 @@ process:
 backends:
   description:
     - For each backend its servers, by name; empty where RV(trouble) is not null.
-    - C(latency) holds the answers by the time they took, as a bucket's upper bound in ms to the count in that bucket alone (not cumulative); empty buckets
-      are left out.
+    - C(latency) holds the answers by the time they took, as a bucket's upper bound in ms to the count in that bucket alone (not cumulative);
+      empty buckets are left out.
   returned: always
   type: dict
   sample:

@@ -5,8 +5,9 @@
 """What HAProxy says of itself through its admin socket, as data. Pure functions around one shell command.
 
 The answers to several commands sent on one line come back in order, each closed by an empty line: `show info` is
-`Name: value` lines, `show stat` is CSV below `# pxname,...`, `show servers state` is words below `# be_id ...`
-`show table` is a line for each entry (HAProxy 2.6 to 3.0, management guide chapter 9). Columns are taken by name, so versions that add some are read as well.
+`Name: value` lines, `show stat` is CSV below `# pxname,...`, `show servers state` is words below `# be_id ...`, `show table` is a line
+for each entry below `# table: ...` (HAProxy 2.6 to 3.0, management guide chapter 9). Columns are taken by name, so versions that add
+some are read as well.
 """
 
 from __future__ import annotations
