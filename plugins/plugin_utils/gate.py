@@ -144,6 +144,9 @@ def project(new: float, old: float, offset: float, new_requests: float, old_requ
 
     All arguments but the numbers are shares. Its slope is monotonic along the line, so bisection finds the point to 1e-13.
     """
+    if not offset:
+        mean = clamp((new_requests * new + old_requests * old) / (new_requests + old_requests))
+        return mean, mean
     low, high = max(TINY, TINY - offset), min(1 - TINY, 1 - TINY - offset)
 
     def slope(x: float) -> float:

@@ -158,11 +158,12 @@ def test_half_a_bucket_is_half_its_requests() -> None:
     assert gate.slower_than(histogram, 32.0) == 107
 
 
-@pytest.mark.parametrize("rate", gate_figures.RATES)
-def test_simulated_rollouts_raise_at_most_one_false_alarm_in_a_hundred(rate: int) -> None:
+def test_simulated_rollouts_raise_at_most_one_false_alarm_in_a_hundred() -> None:
+    """In short: `make gate-figures` takes thousands."""
     like, edge = gate_figures.Release(), gate_figures.Release(0.005 + SETTINGS.error_tolerance)
-    stopped = gate_figures.false_alarms(25, rate, like, like, seed=3) + gate_figures.false_alarms(25, rate, edge, like, seed=3)
-    assert stopped == 0
+    rollouts = {(rate, new): 25 for rate in (10, 100) for new in (like, edge)}
+    stopped = sum(gate_figures.false_alarms(count, rate, new, like, seed=3) for (rate, new), count in rollouts.items())
+    assert stopped <= sum(rollouts.values()) / 100
 
 
 def test_simulated_harm_is_caught_while_it_bakes() -> None:
