@@ -172,12 +172,13 @@ def told(values: Sequence[float]) -> str:
 
 def alarm_cases() -> list[tuple[str, Release, Release]]:
     """Releases that must not be stopped: name, new, old."""
-    tolerance = gate.Settings().error_tolerance
+    tolerance, slower = gate.Settings().error_tolerance, gate.Settings().latency_tolerance
     return [
         ("no errors on both sides", Release(0.0), Release(0.0)),
         ("0.5 % errors on both sides", Release(), Release()),
         ("5 % errors on both sides", Release(0.05), Release(0.05)),
         (f"errors just as tolerated: 0.5 % and {100 * (0.005 + tolerance):.2g} %", Release(0.005 + tolerance), Release()),
+        (f"time just as tolerated: {100 * slower:g} % more", Release(slower=1 + slower), Release()),
     ]
 
 

@@ -16,7 +16,7 @@ description:
     the same seconds, and returns the verdict with one line that says why.
   - The tests are sequential, one may look as often as one likes; a release that is no worse than tolerated is stopped in at most one of a hundred
     rollouts.
-version_added: 0.2.0
+version_added: 0.1.0
 options:
   app:
     description: Name of the application, and of its backend.
