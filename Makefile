@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit sanity molecule fleet torture-release bench lab lab-down
+.PHONY: help setup demo test lint unit sanity molecule fleet torture-release bench gate-figures lab lab-down
 
 help: ## say what can be typed
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,10 @@ torture-release: setup ## kill the controller, the program and the host at every
 
 bench: setup ## deploy.yml against a bare ssh loop
 	@tools/bench.py
+
+gate-figures: ## simulate thousands of rollouts, write what the gate catches how soon to docs/gate.md
+	@tools/setup
+	@PYTHONPATH=collections tools/gate_figures.py
 
 lab: setup ## make the lab, or mend it
 	@ansible-playbook playbooks/lab.yml

@@ -61,7 +61,10 @@ process:
   type: dict
   sample: {version: 3.0.11, pid: 812, node: lb1, uptime_seconds: 3600, connections_current: 4, connections_limit: 9971}
 backends:
-  description: For each backend its servers, by name; empty where RV(trouble) is not null.
+  description:
+    - For each backend its servers, by name; empty where RV(trouble) is not null.
+    - C(latency) holds the answers by the time they took, as a bucket's upper bound in ms to the count in that bucket alone (not cumulative);
+      empty buckets are left out.
   returned: always
   type: dict
   sample:
@@ -90,6 +93,7 @@ backends:
         errors: {request: null, connection: 0, response: 0}
         retries: 0
         redispatches: 0
+        latency: {"40": 8100, "50": 880, inf: 20}
 frontends:
   description: For each frontend its status and the same counters as for a server; empty where RV(trouble) is not null.
   returned: always

@@ -5,18 +5,28 @@
 """What HAProxy says of itself through its admin socket, as data. Pure functions around one shell command.
 
 The answers to several commands sent on one line come back in order, each closed by an empty line: `show info` is
-`Name: value` lines, `show stat` is CSV below `# pxname,...`, `show servers state` is words below `# be_id ...`
-(HAProxy 2.6 to 3.0, management guide chapter 9). Columns are taken by name, so versions that add some are read as well.
+`Name: value` lines, `show stat` is CSV below `# pxname,...`, `show servers state` is words below `# be_id ...`, `show table` is a line
+for each entry below `# table: ...` (HAProxy 2.6 to 3.0, management guide chapter 9). Columns are taken by name, so versions that add
+some are read as well.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-COMMANDS: Final = "show info;show stat;show servers state"
+#: The table in which the role load_balancer counts answers by `backend/server/upper bound of the bucket in ms`.
+LATENCY_TABLE: Final = "latency"
+#: Upper bounds of its buckets in ms; the last bucket is `inf`. A tenth of a decade each (R10 preferred numbers), as whole milliseconds.
+LATENCY_BOUNDS: Final = (
+    *(1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 32, 40, 50, 63, 80, 100, 125, 160, 200, 250, 315, 400, 500, 630, 800),
+    *(1000, 1250, 1600, 2000, 2500, 3150, 4000, 5000, 6300, 8000, 10000),
+)
+
+COMMANDS: Final = f"show info;show stat;show servers state;show table {LATENCY_TABLE}"
 
 # Exit codes of the script below, chosen so that neither the shell nor socat uses them.
 NO_SOCAT: Final = 81
@@ -36,6 +46,8 @@ printf '%s\\n' {commands} | socat -t {timeout} - UNIX-CONNECT:"$socket" || {{ {e
 # Bits of srv_admin_state (management guide, "show servers state"), strongest first.
 _MAINT: Final = 0x01 | 0x02 | 0x20 | 0x40
 _DRAIN: Final = 0x08 | 0x10
+
+_LATENCY_ENTRY: Final = re.compile(r"key=(?P<backend>[^/ ]+)/(?P<server>[^/ ]+)/(?P<bound>\d+|inf) .*gpc0=(?P<count>\d+)")
 
 _OPERATIONAL: Final = {"0": "stopped", "1": "starting", "2": "running", "3": "stopping"}
 
@@ -79,11 +91,13 @@ def parse(text: str) -> dict[str, Any]:
         raise ValueError("no line '# pxname,...' in HAProxy's answer")
     rows = list(csv.DictReader([stat[0].removeprefix("# "), *stat[1:]]))
     states = {(row["be_name"], row["srv_name"]): row for row in _words(_section(text, "# be_id "))}
-    backends: dict[str, dict[str, Any]] = {row["pxname"]: {} for row in rows if row["svname"] == "BACKEND"}
+    latency = _latency(_section(text, f"# table: {LATENCY_TABLE},"))
+    backends: dict[str, dict[str, Any]] = {row["pxname"]: {} for row in rows if row["svname"] == "BACKEND" and row["pxname"] != LATENCY_TABLE}
     for row in rows:
         if row["svname"] not in ("FRONTEND", "BACKEND") and row["pxname"] in backends:
             name = row["svname"]
-            backends[row["pxname"]][name] = _server(row, states.get((row["pxname"], name), {}))
+            found = _server(row, states.get((row["pxname"], name), {}))
+            backends[row["pxname"]][name] = found | {"latency": latency.get((row["pxname"], name), {})}
     return {
         "process": _process(_section(text, "Name: ")),
         "backends": backends,
@@ -112,6 +126,15 @@ def _words(lines: Sequence[str]) -> list[dict[str, str]]:
         return []
     names = lines[0].removeprefix("# ").split()
     return [dict(zip(names, line.split(), strict=False)) for line in lines[1:]]
+
+
+def _latency(lines: Sequence[str]) -> dict[tuple[str, str], dict[str, int]]:
+    """Answers of each server by bucket, not cumulative: {(backend, server): {upper bound in ms or inf: count}}. Empty buckets are left out."""
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for line in lines:
+        if entry := _LATENCY_ENTRY.search(line):
+            found.setdefault((entry["backend"], entry["server"]), {})[entry["bound"]] = int(entry["count"])
+    return found
 
 
 def _process(lines: Sequence[str]) -> dict[str, Any]:

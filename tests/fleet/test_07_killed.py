@@ -59,25 +59,10 @@ def sample(cases: list[Moment], count: int) -> list[Moment]:
     return cases if os.environ.get("TORTURE") == "all" else random.Random(SEED).sample(cases, count)
 
 
-def begin(*command: str) -> subprocess.Popen[str]:
-    """Start a run without waiting for it, in a process group of its own."""
-    argv = ["ansible-playbook", "-i", str(Fleet().inventory), *command]
-    return subprocess.Popen(
-        argv,
-        cwd=ROOT,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def kill_at(moment: Moment, *command: str) -> None:
+def kill_at(fleet: Fleet, moment: Moment, *command: str) -> None:
     """Begin a run, and kill it with all its children, some time into the task: as if the controller had lost its power."""
     beginning, seen = re.compile(rf"^TASK \[{re.escape(moment.task)}\] \*"), 0
-    process = begin(*command)
+    process = fleet.begin(*command)
     assert process.stdout is not None
     with process.stdout:
         for line in process.stdout:
@@ -108,7 +93,7 @@ def note(kind: str, moment: str, summary: object) -> None:
 @pytest.mark.parametrize("moment", sample(moments(FORWARD[0]), 2), ids=str)
 def test_a_deployment_whose_controller_died_is_continued_by_the_same_command(fleet: Fleet, moment: Moment) -> None:
     with under_load("killed") as running:
-        kill_at(moment, *FORWARD)
+        kill_at(fleet, moment, *FORWARD)
         serving(fleet)
         fleet.must(*FORWARD)
     note("controller", f"deploy: {moment}", running.summary)
@@ -120,7 +105,7 @@ def test_a_deployment_whose_controller_died_is_continued_by_the_same_command(fle
 def test_a_rollback_whose_controller_died_is_continued_by_the_same_command(fleet: Fleet, moment: Moment) -> None:
     fleet.deploy("1.1.0")
     with under_load("killed") as running:
-        kill_at(moment, *BACK)
+        kill_at(fleet, moment, *BACK)
         serving(fleet)
         fleet.must(*BACK)
     note("controller", f"rollback: {moment}", running.summary)
@@ -131,7 +116,7 @@ def test_a_rollback_whose_controller_died_is_continued_by_the_same_command(fleet
 def test_a_deployment_whose_controller_died_half_way_is_taken_back_without_a_version(fleet: Fleet) -> None:
     (switch,) = {moment.task for moment in moments(FORWARD[0]) if "switch, be healthy" in moment.task}
     with under_load("killed") as running:
-        kill_at(Moment(switch, 2), *FORWARD)
+        kill_at(fleet, Moment(switch, 2), *FORWARD)
         serving(fleet)
         fleet.must("playbooks/rollback.yml")
     assert running.summary["failed"] == 0, running.summary
@@ -186,7 +171,7 @@ def test_a_host_whose_program_was_killed_takes_it_back_or_finishes_it(fleet: Fle
 def test_a_host_that_lost_its_power_comes_back_whole(fleet: Fleet, moment: Moment) -> None:
     with under_load("power") as running:
         watched = when("app1", moment.task, kill=False)
-        run = begin(*FORWARD)
+        run = fleet.begin(*FORWARD)
         assert watched() == 0, f"{moment} was not seen"
         for action in (("kill",), ("start",)):
             assert fleet.run("podman", *action, f"{LAB}-app1").code == 0

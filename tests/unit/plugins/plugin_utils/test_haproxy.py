@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.tossable.fleet.plugins.plugin_utils import haproxy
 
 ANSWERS = Path(__file__).parent / "haproxy"
@@ -67,6 +68,26 @@ def test_the_process_is_named(answer: str) -> None:
 
 def test_without_the_servers_state_the_status_still_stands(answer: str) -> None:
     assert servers(answer.split("# be_id")[0])["s0"]["operational_state"] is None
+
+
+def test_answers_are_counted_by_the_time_they_took() -> None:
+    """Recorded with the role's own configuration: answers after 30 and 1500 ms, some 500 at once, and a server that is not there."""
+    found = haproxy.parse((ANSWERS / "latency.txt").read_text())["backends"]
+    assert set(found) == {"shop"}
+    assert found["shop"]["s0"]["latency"] == {"1": 1, "32": 1, "40": 1, "80": 1, "1600": 2}
+    assert sum(found["shop"]["s0"]["latency"].values()) == sum(found["shop"]["s0"]["responses"].values())
+    assert found["shop"]["dead"]["latency"] == {}
+
+
+def test_without_the_table_there_is_no_latency(answer: str) -> None:
+    assert servers(answer)["s0"]["latency"] == {}
+
+
+def test_the_role_counts_into_the_buckets_that_are_read() -> None:
+    """`vars/main.yml` of the role and this module name the same bounds."""
+    root = Path(__file__).resolve().parents[4]
+    told = yaml.safe_load((root / "roles" / "load_balancer" / "vars" / "main.yml").read_text())["__load_balancer_latency_bounds"]
+    assert told == list(haproxy.LATENCY_BOUNDS) == sorted(set(told))
 
 
 @pytest.mark.parametrize("text", ["", "Permission denied\n", "1\n# be_id be_name\n"])

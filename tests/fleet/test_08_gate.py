@@ -1,0 +1,32 @@
+"""A release that becomes healthy and is bad all the same: the first wave shows it, and the fleet goes back by itself."""
+
+from __future__ import annotations
+
+from conftest import Fleet, under_load
+
+BAKE = ("-e", '{"rollout_bake_seconds": 60, "rollout_look_seconds": 2, "rollout_on_inconclusive": "stop"}')
+SHORT_BAKE = ("-e", '{"rollout_bake_seconds": 4, "rollout_look_seconds": 2}')
+
+
+def test_a_release_that_fails_some_requests_is_stopped_by_the_gate(fleet: Fleet) -> None:
+    """One page in twenty is an error, on one host of four: what users see of it ends with the first wave."""
+    with under_load("gate") as running:
+        done = fleet.play("deploy.yml", "-e", "version=5.0.0", *BAKE)
+    assert done.code == 2, done.output
+    assert "The gate stops the rollout" in done.message()
+    summary = running.summary
+    assert summary["by_error"] == {}, summary
+    assert set(summary["by_status"]) == {"200", "500"}, summary
+    assert summary["failed"] < 0.03 * summary["requests"], summary
+    fleet.settled("1.0.0")
+    again = fleet.play("deploy.yml", "-e", "version=5.0.0")
+    assert again.code == 2
+    assert "is known to be bad" in again.message()
+
+
+def test_a_good_release_passes_the_gate(fleet: Fleet) -> None:
+    with under_load("gate-good") as running:
+        shown = fleet.deploy("1.1.0", *SHORT_BAKE).message()
+    assert running.summary["failed"] == 0, running.summary
+    assert "The gate stops" not in shown
+    fleet.settled("1.1.0")
