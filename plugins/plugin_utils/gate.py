@@ -249,7 +249,7 @@ def rate_bounds(events: float, total: float, alpha: float) -> tuple[float, float
         return mixture - events * math.log(chance) - (total - events) * math.log(1 - chance) >= -math.log(alpha)
 
     def edge(inside: float, outside: float) -> float:
-        for _ in range(60):
+        for _step in range(60):
             middle = (inside + outside) / 2
             inside, outside = (inside, middle) if refused(middle) else (middle, outside)
         return outside
