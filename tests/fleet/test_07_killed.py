@@ -133,7 +133,7 @@ while time.monotonic() < until:
     with open(path) as journal:
         journal.seek(start)
         if f'"step": "{step}"' in journal.read():
-            sys.exit(subprocess.call(["pkill", "-KILL", "-f", "tossable/[0-9a-f]+ transact "]) if kill else 0)
+            sys.exit(subprocess.call(["pkill", "-KILL", "-f", "^/usr/bin/python3 -I .*tossable/[0-9a-f]+ transact "]) if kill else 0)
 sys.exit(9)
 """
 

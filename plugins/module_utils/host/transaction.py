@@ -23,6 +23,8 @@ from .journal import HostState
 
 #: Seconds that every load balancer has to take a word; it asks five times a second.
 TAKEN_SECONDS = 5.0
+#: Steps at which the processes that run are the right ones: before the switch, and once the new release has proved healthy.
+UNTOUCHED = ("begin", "drain", "maint", "ready")
 #: Seconds that a transaction waits for another one on the same host to end.
 LOCK_SECONDS = 120.0
 
@@ -338,6 +340,8 @@ def repair(config: Config) -> dict[str, Any]:
         if state.live is None:
             system.systemctl("stop", config.units, "--no-block")
         else:
-            system.systemctl("restart", [*config.units, f"{config.app}-return.service"], "--no-block")
+            # Processes that the transaction had not touched, or had proved healthy, go on: they may still be answering requests.
+            units = () if flight.step in UNTOUCHED else config.units
+            system.systemctl("restart", [*units, f"{config.app}-return.service"], "--no-block")
         return {"changed": True, "release": state.live, "stopped_before": flight.step}
     return {"changed": False, "notes": ["another transaction works on this host"]}
