@@ -31,7 +31,7 @@ def test_deployments_in_a_row_lose_no_request(fleet: Fleet) -> None:
 
 def test_a_release_that_never_becomes_healthy_is_taken_back(fleet: Fleet) -> None:
     with under_load("never-ready") as running:
-        done = fleet.play("deploy.yml", "-e", "version=6.6.6")
+        done = fleet.play("deploy.yml", "-e", "version=6.6.6", "-e", "force='for this test'")
     assert done.code == 2
     assert "6.6.6" in done.message()
     assert "did not become healthy" in done.message()

@@ -11,7 +11,7 @@ SHORT_BAKE = ("-e", '{"rollout_bake_seconds": 4, "rollout_look_seconds": 2, "rol
 def test_a_release_that_fails_some_requests_is_stopped_by_the_gate(fleet: Fleet) -> None:
     """One page in twenty is an error, on one host of four: what users see of it ends with the first wave."""
     with under_load("gate") as running:
-        done = fleet.play("deploy.yml", "-e", "version=5.0.0", *BAKE)
+        done = fleet.play("deploy.yml", "-e", "version=5.0.0", *BAKE, "-e", "force='for this test'")
     assert done.code == 2, done.output
     assert "The gate stops the rollout. fail: errors" in done.message()
     summary = running.summary
