@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -14,9 +15,10 @@ import pytest
 from load import Load
 
 ROOT = Path(__file__).resolve().parents[2]
-LAB = "fleet"
-NETWORK = "10.77.20.0/24"
-BALANCER = "http://10.77.20.10"
+#: FLEET_LAB and FLEET_NETWORK name another lab, for a second run beside this one.
+LAB = os.environ.get("FLEET_LAB", "fleet")
+NETWORK = os.environ.get("FLEET_NETWORK", "10.77.20.0/24")
+BALANCER = f"http://{ipaddress.ip_network(NETWORK)[10]}"
 LOGS = ROOT / "build" / "logs" / "fleet"
 #: What is built before the first test. The faults are the storefront's own (examples/storefront/storefront/faults.py).
 VERSIONS = {"1.0.0": "", "1.1.0": "", "1.2.0": "", "1.3.0": "", "5.0.0": "error-rate:0.05", "6.6.6": "never-ready"}
