@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import bench
+import demo
 import phases
 import pytest
 import sanity
@@ -76,3 +77,44 @@ def test_the_settings_of_pip_are_handed_on_and_the_environment_counts_most() -> 
 
 def test_the_bootstrap_of_pip_is_named_as_ansible_test_asks_for_it() -> None:
     assert len(sanity.pip_versions()) >= 1
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with one role, and a lab of two machines, in a folder of the test's own."""
+    (tmp_path / "roles").mkdir()
+    (tmp_path / "roles" / "main.yml").write_text("one")
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    monkeypatch.setattr(demo, "PROVISIONED", tmp_path / "provisioned")
+    monkeypatch.setattr(demo, "machines", lambda: "a b")
+    return tmp_path
+
+
+def test_a_second_demonstration_provisions_only_what_has_changed(lab: Path, running: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed: list[str] = []
+    monkeypatch.setattr(running, "run", lambda name, _command: typed.append(name))
+    known = {"app": {"hosts": ["app1"]}}
+
+    def provisions() -> bool:
+        typed.clear()
+        demo.provision(running, known)
+        return typed == ["provision"]
+
+    assert [provisions(), provisions()] == [True, False]
+    (lab / "roles" / "main.yml").write_text("two")
+    assert [provisions(), provisions()] == [True, False]
+    monkeypatch.setattr(demo, "machines", lambda: "a c")
+    assert [provisions(), provisions()] == [True, False]
+    known["app"]["hosts"].append("app2")
+    assert [provisions(), provisions()] == [True, False]
+
+
+def test_a_provisioning_that_failed_is_done_again(lab: Path, running: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str, _command: list[str]) -> None:
+        raise PhaseError(name)
+
+    monkeypatch.setattr(running, "run", fails)
+    for _ in range(2):
+        with pytest.raises(PhaseError):
+            demo.provision(running, {})
+    assert not (lab / "provisioned").exists()
