@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from conftest import scenario_hosts
 from outside import ROOT, Run, play
 
 PLAYBOOK = ROOT / "molecule" / "load_balancer" / "converge.yml"
@@ -207,23 +208,24 @@ class TestServers:
         assert (result["failed"], result["lost_at_stop"]) == (0, 0), result
 
 
-def converge(changes: dict[str, Any]) -> Run:
-    """Run the role on all hosts of the scenario once more, with some variables changed."""
-    return play(PLAYBOOK, changes=changes)
+def converge(host: Any, changes: dict[str, Any]) -> Run:
+    """Run the role on the host once more, with some variables changed."""
+    name = next(name for name, known in scenario_hosts().items() if known["ansible_host"] == host.backend.hostname)
+    return play(PLAYBOOK, "--limit", name, changes=changes)
 
 
-@pytest.fixture(scope="session", name="refused")
-def _refused() -> Run:
+@pytest.fixture(scope="module", name="refused")
+def _refused(host: Any) -> Run:
     """A run with two mistakes that only HAProxy finds."""
-    return converge({"load_balancer_timeout_server": "soon", "load_balancer_timeout_queue": "later"})
+    return converge(host, {"load_balancer_timeout_server": "soon", "load_balancer_timeout_queue": "later"})
 
 
 @pytest.fixture(scope="class", name="occupied")
-def _occupied() -> Iterator[list[Run]]:
-    """Two runs with a port that another program on the hosts uses (see prepare.yml); afterwards all is as it was."""
+def _occupied(host: Any) -> Iterator[list[Run]]:
+    """Two runs with a port that another program on the host uses (see prepare.yml); afterwards all is as it was."""
     frontends = [{"name": "public", "binds": [{"port": 80}, {"port": 99}], "default_backend": "shop"}]
-    yield [converge({"load_balancer_frontends": frontends}) for _ in range(2)]
-    done = converge({})
+    yield [converge(host, {"load_balancer_frontends": frontends}) for _ in range(2)]
+    done = converge(host, {})
     assert done.code == 0, done.output
 
 
