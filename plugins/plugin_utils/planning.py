@@ -132,13 +132,18 @@ def _left_behind(reports: Mapping[str, Report]) -> str | None:
     return None
 
 
-def moves(reports: Mapping[str, Report], target: Target) -> dict[str, dict[str, Any]]:
-    """From and to for each host, in the order given; ``changes`` is false where the host already runs the target."""
+def moves(reports: Mapping[str, Report], target: Target, kind: str = "deploy") -> dict[str, dict[str, Any]]:
+    """From and to for each host, in the order given; ``changes`` is false where the host already runs the target.
+
+    A deployment also takes the wanted configuration, so that it may have something to do on a host that runs the target.
+    """
     return {
         host: {
             "from": report.get("live"),
             "to": target.release,
-            "changes": report.get("live") != target.release or report.get("release") != target.release,
+            "changes": report.get("live") != target.release
+            or report.get("release") != target.release
+            or (kind == "deploy" and bool(report.get("configuration", {}).get("changes"))),
         }
         for host, report in reports.items()
     }

@@ -25,6 +25,7 @@ SPEC: dict[str, Any] = {
         "by": {"type": "str", "default": "unknown"},
         "reason": {"type": "str", "default": ""},
         "blame": {"type": "bool", "default": True},
+        "configuration": {"type": "str", "choices": ["wanted", "kept"], "default": "wanted"},
         "lock": {"type": "dict"},
     },
     "required_if": [("state", "staged", ("version", "digest", "url")), ("state", "active", ("release",))],
@@ -47,7 +48,8 @@ def build(given: dict[str, Any]) -> Call:
     if given["lock"]:
         who["token"] = given["lock"]["token"]
     if kind := _KINDS.get(given["state"]):
-        return Call("transact", {**who, "kind": kind, "release": given["release"], "reason": given["reason"], "blame": given["blame"]}, own_unit=True)
+        asked = {name: given[name] for name in ("release", "reason", "blame", "configuration")}
+        return Call("transact", {**who, "kind": kind, **asked}, own_unit=True)
     if given["state"] == "staged":
         return Call("stage", {**who, "version": given["version"], "digest": given["digest"], "url": given["url"]}, own_unit=False)
     return Call(_VERBS[given["state"]], who, own_unit=given["state"] != "pruned")
@@ -61,7 +63,7 @@ def foresee(given: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
     if state == "staged":
         changed = f"{given['version']}-{given['digest'][:8]}" not in report["staged"]
     elif state == "active":
-        after, changed = given["release"], live != given["release"]
+        after, changed = given["release"], live != given["release"] or bool(report["configuration"]["changes"])
     elif state == "rolled_back":
         after = given["release"] or report["previous"]
         changed = after != live
