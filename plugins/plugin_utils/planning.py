@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from . import release_request
+
 Report = Mapping[str, Any]
 
 #: Free bytes on a host beyond what staging takes.
@@ -143,7 +145,7 @@ def moves(reports: Mapping[str, Report], target: Target, kind: str = "deploy") -
             "to": target.release,
             "changes": report.get("live") != target.release
             or report.get("release") != target.release
-            or (kind == "deploy" and bool(report.get("configuration", {}).get("changes"))),
+            or (kind == "deploy" and release_request.reconfigures(report)),
         }
         for host, report in reports.items()
     }

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 #: Arguments of the action, as `validate_argument_spec` takes them.
@@ -63,7 +64,7 @@ def foresee(given: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
     if state == "staged":
         changed = f"{given['version']}-{given['digest'][:8]}" not in report["staged"]
     elif state == "active":
-        after, changed = given["release"], live != given["release"] or bool(report["configuration"]["changes"])
+        after, changed = given["release"], live != given["release"] or reconfigures(report)
     elif state == "rolled_back":
         after = given["release"] or report["previous"]
         changed = after != live
@@ -75,6 +76,12 @@ def foresee(given: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
         word = {"drained": "maint", "ready": "ready"}[state]
         changed = report["balancer_word"] not in (None, word)
     return {"changed": changed, "release": after, "previous": live, "diff": diff({"previous": live, "release": after})}
+
+
+def reconfigures(report: Mapping[str, Any]) -> bool:
+    """Whether another configuration is wanted on the host than the one that its live release runs with."""
+    configuration = report.get("configuration", {})
+    return configuration.get("wanted") not in (None, configuration.get("live"))
 
 
 def diff(answer: dict[str, Any]) -> dict[str, str]:

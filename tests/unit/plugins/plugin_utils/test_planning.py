@@ -102,7 +102,7 @@ def test_the_plan_tells_who_moves_in_which_wave() -> None:
 
 
 def test_another_wanted_configuration_is_something_to_do_for_a_deployment_alone() -> None:
-    reports = {"app1": report(live="2-bb", release="2-bb", configuration={"changes": ["+NEW"]})}
+    reports = {"app1": report(live="2-bb", release="2-bb", configuration={"live": "c", "wanted": "d"})}
     assert planning.moves(reports, TARGET)["app1"]["changes"]
     assert not planning.moves(reports, TARGET, "rollback")["app1"]["changes"]
 

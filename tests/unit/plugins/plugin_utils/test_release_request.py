@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from ansible_collections.tossable.fleet.plugins.plugin_utils import release_request
 
-REPORT = {"live": "2-b", "previous": "1-a", "staged": ["1-a", "2-b"], "balancer_word": "ready", "configuration": {"changes": []}}
+SAME, OTHER = {"live": "c", "wanted": "c"}, {"live": "c", "wanted": "d"}
+REPORT = {"live": "2-b", "previous": "1-a", "staged": ["1-a", "2-b"], "balancer_word": "ready", "configuration": SAME}
 
 
 def given(state: str, **more: Any) -> dict[str, Any]:
@@ -37,9 +38,10 @@ def test_foreseen(request_: dict[str, Any], changed: bool, after: str | None) ->
 
 
 def test_another_wanted_configuration_is_a_change_for_a_deployment_and_not_for_a_rollback() -> None:
-    report = {**REPORT, "configuration": {"changes": ["~TOKEN"]}}
+    report = {**REPORT, "configuration": OTHER}
     assert release_request.foresee(given("active", release="2-b"), report)["changed"] is True
     assert release_request.foresee(given("rolled_back", release="2-b"), report)["changed"] is False
+    assert not release_request.reconfigures({"configuration": {"live": None, "wanted": None}}), "the host was provisioned before they were kept"
 
 
 def test_a_restart_says_which_configuration() -> None:
