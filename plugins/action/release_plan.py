@@ -75,7 +75,7 @@ class ActionModule(ActionBase):
             + [line for host, report in reports.items() for line in planning.space_obstacles(host, report, target)]
             + [line for name, seen in given["balancers"].items() for line in planning.balancer_obstacles(name, seen, given["app"], serving)]
         )
-        hosts = planning.moves(reports, target)
+        hosts = planning.moves(reports, target, given["kind"])
         run = given["run"] or deployment_lock.new_run()
         return {
             **result,

@@ -14,8 +14,8 @@ short_description: Stage, switch or take back a release on a host
 description:
   - Brings an application host into the wanted state by one call of the transaction program that lies on the host.
   - A switch leaves every load balancer, waits for the last request, replaces the link, restarts the units, waits until the
-    application is healthy and returns. Where it does not become healthy, the previous release is put back and the task fails
-    with the evidence.
+    application is healthy and returns. Where it does not become healthy, the previous release and its configuration are put back
+    and the task fails with the evidence.
   - The switch runs as a systemd unit of its own, so that a dropped connection does not stop it half-way.
 version_added: 0.1.0
 options:
@@ -63,6 +63,14 @@ options:
     description: Whether the release that V(rolled_back) or V(retired) leaves is the cause, and therefore refused from then on.
     type: bool
     default: true
+  configuration:
+    description:
+      - Which configuration (environment and secrets) the live release runs with after O(state=restarted), V(wanted) for the one that the
+        role C(tossable.fleet.app) wrote last, V(kept) for the one it has.
+      - O(state=active) takes the wanted one, O(state=rolled_back) the one that the release ran with before.
+    type: str
+    choices: [wanted, kept]
+    default: wanted
   lock:
     description:
       - The lock under which this is done, as M(tossable.fleet.deployment_lock) returned it last.
@@ -102,6 +110,12 @@ previous:
   description: The release that was live before.
   returned: success
   type: str
+configuration:
+  description:
+    - The configuration that the release runs with, by the first 16 hex digits of its sha256; null where there is none, or on a host that
+      was provisioned before configurations were kept.
+  returned: when something was switched or already as asked
+  type: str
 steps:
   description: What was done, in order, each with its seconds.
   returned: when something was switched
@@ -109,7 +123,7 @@ steps:
   elements: dict
   sample: [{step: drain, seconds: 0.18}, {step: maint, seconds: 0.11}, {step: switch, seconds: 0.002}]
 notes:
-  description: What was noticed on the way, such as connections that outlived the drain.
+  description: What was noticed on the way, such as connections that outlived the drain, or a configuration that could not be brought back.
   returned: when something was switched
   type: list
   elements: str

@@ -71,6 +71,25 @@ by:
   description: Who made it live.
   returned: when the host answered
   type: str
+configuration:
+  description:
+    - The environment and secrets of the application, as far as they may be told. Never a value.
+  returned: when the host answered
+  type: dict
+  contains:
+    live:
+      description:
+        - The configuration that the live release runs with, by the first 16 hex digits of the sha256 over its file, or null where nothing is live.
+      type: str
+    wanted:
+      description: The one that the role C(tossable.fleet.app) wrote last, which the next deployment takes; null where it wrote none.
+      type: str
+    changes:
+      description:
+        - Names of the variables that the next deployment would change. V(+NAME) is new, V(~NAME) has another value, V(-NAME) is gone.
+      type: list
+      elements: str
+  sample: {live: 3d0f6bb1f2a94c07, wanted: 9f86d081884c7d65, changes: [+CARRIER, ~DATABASE_URL]}
 fence:
   description: The newest fencing token of the deployment lock that the host has seen (C(token), 0 for none), and its C(run).
   returned: when the host answered
@@ -89,7 +108,7 @@ balancer_word:
   returned: when the host answered
   type: str
 drift:
-  description: Where the host differs from its journal and manifest, in words.
+  description: Where the host differs from its journal and manifest, in words (release, configuration, files, processes).
   returned: when the host answered
   type: list
   elements: str

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from . import release_request
+
 Report = Mapping[str, Any]
 
 #: Free bytes on a host beyond what staging takes.
@@ -132,13 +134,18 @@ def _left_behind(reports: Mapping[str, Report]) -> str | None:
     return None
 
 
-def moves(reports: Mapping[str, Report], target: Target) -> dict[str, dict[str, Any]]:
-    """From and to for each host, in the order given; ``changes`` is false where the host already runs the target."""
+def moves(reports: Mapping[str, Report], target: Target, kind: str = "deploy") -> dict[str, dict[str, Any]]:
+    """From and to for each host, in the order given; ``changes`` is false where the host already runs the target.
+
+    A deployment also takes the wanted configuration, so that it may have something to do on a host that runs the target.
+    """
     return {
         host: {
             "from": report.get("live"),
             "to": target.release,
-            "changes": report.get("live") != target.release or report.get("release") != target.release,
+            "changes": report.get("live") != target.release
+            or report.get("release") != target.release
+            or (kind == "deploy" and release_request.reconfigures(report)),
         }
         for host, report in reports.items()
     }

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 #: Arguments of the action, as `validate_argument_spec` takes them.
@@ -25,6 +26,7 @@ SPEC: dict[str, Any] = {
         "by": {"type": "str", "default": "unknown"},
         "reason": {"type": "str", "default": ""},
         "blame": {"type": "bool", "default": True},
+        "configuration": {"type": "str", "choices": ["wanted", "kept"], "default": "wanted"},
         "lock": {"type": "dict"},
     },
     "required_if": [("state", "staged", ("version", "digest", "url")), ("state", "active", ("release",))],
@@ -47,7 +49,8 @@ def build(given: dict[str, Any]) -> Call:
     if given["lock"]:
         who["token"] = given["lock"]["token"]
     if kind := _KINDS.get(given["state"]):
-        return Call("transact", {**who, "kind": kind, "release": given["release"], "reason": given["reason"], "blame": given["blame"]}, own_unit=True)
+        asked = {name: given[name] for name in ("release", "reason", "blame", "configuration")}
+        return Call("transact", {**who, "kind": kind, **asked}, own_unit=True)
     if given["state"] == "staged":
         return Call("stage", {**who, "version": given["version"], "digest": given["digest"], "url": given["url"]}, own_unit=False)
     return Call(_VERBS[given["state"]], who, own_unit=given["state"] != "pruned")
@@ -61,7 +64,7 @@ def foresee(given: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
     if state == "staged":
         changed = f"{given['version']}-{given['digest'][:8]}" not in report["staged"]
     elif state == "active":
-        after, changed = given["release"], live != given["release"]
+        after, changed = given["release"], live != given["release"] or reconfigures(report)
     elif state == "rolled_back":
         after = given["release"] or report["previous"]
         changed = after != live
@@ -73,6 +76,12 @@ def foresee(given: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
         word = {"drained": "maint", "ready": "ready"}[state]
         changed = report["balancer_word"] not in (None, word)
     return {"changed": changed, "release": after, "previous": live, "diff": diff({"previous": live, "release": after})}
+
+
+def reconfigures(report: Mapping[str, Any]) -> bool:
+    """Whether another configuration is wanted on the host than the one that its live release runs with."""
+    configuration = report.get("configuration", {})
+    return configuration.get("wanted") not in (None, configuration.get("live"))
 
 
 def diff(answer: dict[str, Any]) -> dict[str, str]:

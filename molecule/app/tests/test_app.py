@@ -100,12 +100,15 @@ def test_every_value_arrives_as_it_was_written(report: dict[str, Any]) -> None:
 def test_nobody_else_reads_the_secrets(host: Any) -> None:
     """Not another account, not the application's neighbours, not a glance into the process."""
     may = "setpriv --reuid={account} --regid={account} --clear-groups test -{what} {path}"
-    for path in ("/etc/probe/env", "/srv/probe/shared", "/var/lib/tossable/probe"):
+    kept = host.check_output("find /etc/probe/config -type f").split()
+    assert "/etc/probe/config/wanted" in kept
+    for path in ("/etc/probe/env", "/etc/probe/config", *kept, "/srv/probe/shared", "/var/lib/tossable/probe"):
         for account in ("ops", "sshd", "probe"):
             group = {"sshd": "nogroup"}.get(account, account)
             command = may.format(account=account, what="r", path=path).replace(f"regid={account}", f"regid={group}")
             assert (host.run(command).rc == 0) == (account == "probe" and "/var/lib" not in path), (account, path)
-    assert host.run(may.format(account="probe", what="w", path="/etc/probe/env")).rc != 0
+    for path in ("/etc/probe", "/etc/probe/env", "/etc/probe/config", *kept):
+        assert host.run(may.format(account="probe", what="w", path=path)).rc != 0, path
     assert "BEGIN KEY" not in host.check_output("journalctl --no-pager")
 
 
@@ -126,6 +129,20 @@ def test_the_change_restarted_it_out_of_the_load_balancers(host: Any) -> None:
     steps = [line["step"] for line in restarts]
     assert steps == ["begin", "drain", "maint", "switch", "restart", "healthy", "ready", "done"]
     assert restarts[0]["run"].startswith("provision-")
+
+
+def test_a_host_from_before_configurations_were_kept_is_taken_over_as_it_runs(host: Any) -> None:
+    """Its environment stays in force, wanted is the same, nothing was restarted for it (the test before counts), and the next release keeps it."""
+    program = "python3 -I /usr/local/lib/tossable/current"
+    report = json.loads(host.check_output(f"{program} info probe"))
+    assert report["configuration"]["changes"] == []
+    assert report["configuration"]["live"] == report["configuration"]["wanted"]
+    assert report["drift"] == []
+    before = prop(host, "probe-web.service", "MainPID")
+    request = json.dumps({"kind": "activate", "release": "1.0.0-00000000", "run": "test", "by": "test", "reason": "test"})
+    assert not json.loads(host.check_output(f"{program} transact probe '{request}'"))["changed"]
+    assert host.check_output("readlink /etc/probe/env") == f"config/{report['configuration']['live']}"
+    assert prop(host, "probe-web.service", "MainPID") == before
 
 
 def test_after_the_boot_it_came_back_by_itself_and_in_order(host: Any) -> None:

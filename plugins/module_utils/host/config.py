@@ -31,7 +31,11 @@ class Health(NamedTuple):
 
 
 class Config(NamedTuple):
-    """One application of this host; the paths are absolute, the units systemd names."""
+    """One application of this host; the paths are absolute, the units systemd names.
+
+    ``etc`` is the folder of its environment; empty on a host that was provisioned before configurations were kept: then the role's
+    file is what the units read, and no release has one of its own.
+    """
 
     app: str
     user: str
@@ -44,6 +48,7 @@ class Config(NamedTuple):
     drain: Drain | None
     keep_releases: int
     allowed_signers: str
+    etc: str = ""
 
     @property
     def releases(self) -> str:
@@ -59,6 +64,21 @@ class Config(NamedTuple):
     def journal(self) -> str:
         """The host's own record of its releases."""
         return f"{self.state_dir}/journal.jsonl"
+
+    @property
+    def env(self) -> str:
+        """The environment that the units read: a link to the configuration in force."""
+        return f"{self.etc}/env"
+
+    @property
+    def configurations(self) -> str:
+        """Folder of the configurations that releases ran with."""
+        return f"{self.etc}/config"
+
+    @property
+    def wanted(self) -> str:
+        """The configuration that the role wrote last: what the next deployment runs with."""
+        return f"{self.configurations}/wanted"
 
 
 def parse(text: str) -> Config:
@@ -77,6 +97,7 @@ def parse(text: str) -> Config:
         drain=Drain.from_mapping(drain) if drain else None,
         keep_releases=int(data["keep_releases"]),
         allowed_signers=data["allowed_signers"],
+        etc=data.get("etc", ""),
     )
 
 

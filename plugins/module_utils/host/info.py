@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import balancer, fence, health, journal, manifest, plan, system, tree
+from . import balancer, configuration, fence, health, journal, manifest, plan, system, tree
 from .config import Config
 from .errors import HostError
 
@@ -26,6 +26,7 @@ def collect(config: Config, verify: bool) -> dict[str, Any]:
     healthy, said = health.ask(config.health) if config.health and state.live else (trouble is None, trouble or "")
     free = os.statvfs(config.base)
     broken = _broken_files(config, link) if verify and link else []
+    differs = plan.configuration_drift(state.configuration, configuration.in_force(config)) if config.etc else []
     stale = [f"{unit}: its unit file changed since systemd read it" for unit, status in system.unit_status(config.units).items() if status.stale]
     return {
         "changed": False,
@@ -45,7 +46,8 @@ def collect(config: Config, verify: bool) -> dict[str, Any]:
         "balancer_word": balancer.read_word(config.drain.state_file) if config.drain else None,
         "free_bytes": free.f_bavail * free.f_frsize,
         "unfinished": state.flight._asdict() if state.flight else None,
-        "drift": plan.drift(state, link, broken, [*([trouble] if trouble else []), *stale]),
+        "configuration": configuration.report(config, state),
+        "drift": plan.drift(state, link, broken, [*([trouble] if trouble else []), *stale, *differs]),
     }
 
 

@@ -14,7 +14,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from . import system
@@ -32,12 +33,17 @@ ENDS = ("done", "reverted", "failed", "abandoned")
 
 
 class Flight(NamedTuple):
-    """A transaction that began and did not end: how far it came, and what it was about."""
+    """A transaction that began and did not end: how far it came, and what it was about.
+
+    ``configuration`` is the one that ``release`` was to run with, ``previous_configuration`` that of ``previous``; None where nobody knows.
+    """
 
     transaction: str
     step: str
     release: str
     previous: str | None
+    configuration: str | None = None
+    previous_configuration: str | None = None
 
 
 class HostState(NamedTuple):
@@ -46,7 +52,8 @@ class HostState(NamedTuple):
     ``history`` holds the good releases in the order they became live, the live one last: "previous" is the one before it.
     ``staged`` holds every release that was unpacked, oldest first. ``bad`` holds those that failed or were rolled back, each with the
     record that says so (its ``at``, ``by``, ``run``, and ``error`` or ``reason``); one that later became live again is not among them.
-    ``live_record`` is the record that made the live release live (its ``at``, ``by`` and ``run``).
+    ``live_record`` is the record that made the live release live (its ``at``, ``by`` and ``run``). ``configurations`` tells with which
+    configuration a release ran last, by the digests of `configuration`; releases from before configurations were kept are not in it.
     """
 
     history: tuple[str, ...]
@@ -54,6 +61,7 @@ class HostState(NamedTuple):
     bad: dict[str, Record]
     flight: Flight | None
     live_record: Record | None
+    configurations: Mapping[str, str] = MappingProxyType({})
 
     @property
     def live(self) -> str | None:
@@ -65,6 +73,11 @@ class HostState(NamedTuple):
         """The last good release before the live one: what a rollback returns to."""
         return self.history[-2] if len(self.history) > 1 else None
 
+    @property
+    def configuration(self) -> str | None:
+        """The configuration that the live release should be running with, None where the journal does not know."""
+        return self.configurations.get(self.live) if self.live else None
+
 
 def fold(records: Iterable[Record]) -> HostState:
     """Add the records up, oldest first."""
@@ -73,11 +86,13 @@ def fold(records: Iterable[Record]) -> HostState:
     bad: dict[str, Record] = {}
     flight: Flight | None = None
     live_record: Record | None = None
+    configurations: dict[str, str] = {}
     for record in records:
         if record["kind"] == "sum":
             history, staged, bad = list(record["history"]), list(record["staged"]), dict(record["bad"])
             flight = Flight(*record["flight"]) if record["flight"] else None
             live_record = record["live_record"]
+            configurations = dict(record.get("configurations", {}))
             continue
         kind, step, release = record["kind"], record["step"], record["release"]
         if kind == "stage":
@@ -85,8 +100,10 @@ def fold(records: Iterable[Record]) -> HostState:
         elif kind == "prune":
             staged = [name for name in staged if name != release]
             history = [name for name in history if name != release]
+            configurations.pop(release, None)
         elif step in ENDS:
             flight = None
+            configurations = _configured(configurations, record)
             if step == "done":
                 if kind != "restart":
                     live_record = record
@@ -96,8 +113,15 @@ def fold(records: Iterable[Record]) -> HostState:
             elif kind == "activate" and step != "abandoned" and not record.get("mended"):
                 bad[release] = record
         else:
-            flight = Flight(record["transaction"], step, release, record.get("previous"))
-    return HostState(tuple(history), tuple(staged), bad, flight, live_record)
+            flight = Flight(
+                record["transaction"],
+                step,
+                release,
+                record.get("previous"),
+                record.get("configuration"),
+                record.get("previous_configuration"),
+            )
+    return HostState(tuple(history), tuple(staged), bad, flight, live_record, configurations)
 
 
 def shorten(records: Sequence[Record], keep: int = KEEP) -> list[Record]:
@@ -120,6 +144,16 @@ def rotate(path: str) -> None:
 def _blamed(record: Record, left: set[str]) -> dict[str, Record]:
     """Of the releases that a rollback left behind those that are to blame for it: none where something else had failed."""
     return dict.fromkeys(left, record) if record.get("blame", True) else {}
+
+
+def _configured(known: dict[str, str], record: Record) -> dict[str, str]:
+    """With which configuration each release ran last, once a transaction has ended: the one it is about, and the one that was live before."""
+    found = dict(known)
+    if record.get("previous") and record.get("previous_configuration"):
+        found[record["previous"]] = record["previous_configuration"]
+    if record["step"] == "done" and record.get("configuration"):
+        found[record["release"]] = record["configuration"]
+    return found
 
 
 def _after(kind: str, history: list[str], release: str) -> tuple[list[str], set[str]]:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .errors import HostError
@@ -16,11 +16,13 @@ from .journal import Flight, HostState
 class Mend(NamedTuple):
     """What a transaction that was cut short needs: ``forward`` to be finished, else the host goes back to ``release``.
 
-    ``release`` is None when there is nothing to go back to: the application is then stopped.
+    ``release`` is None when there is nothing to go back to: the application is then stopped. ``configuration`` is the one that the
+    release runs with, None where the journal does not know.
     """
 
     forward: bool
     release: str | None
+    configuration: str | None = None
 
 
 def mend(flight: Flight | None) -> Mend | None:
@@ -28,8 +30,8 @@ def mend(flight: Flight | None) -> Mend | None:
     if flight is None:
         return None
     if flight.step == "ready":
-        return Mend(True, flight.release)
-    return Mend(False, flight.previous)
+        return Mend(True, flight.release, flight.configuration)
+    return Mend(False, flight.previous, flight.previous_configuration)
 
 
 def rollback_target(state: HostState, wanted: str | None) -> str:
@@ -62,6 +64,14 @@ def to_prune(state: HostState, keep: int) -> list[str]:
     return candidates[: max(surplus, 0)]
 
 
+def configurations_to_prune(state: HostState, kept: Iterable[str], in_force: str | None) -> list[str]:
+    """Of the configurations that are kept those that no release on the host ran with, and that are not in force."""
+    needed = {in_force, *state.configurations.values()}
+    if state.flight:
+        needed |= {state.flight.configuration, state.flight.previous_configuration}
+    return sorted(name for name in kept if name not in needed)
+
+
 def drift(state: HostState, link: str | None, broken: Sequence[str], units: Sequence[str]) -> list[str]:
     """Where the host differs from what its journal says, in words; empty when it does not.
 
@@ -75,3 +85,10 @@ def drift(state: HostState, link: str | None, broken: Sequence[str], units: Sequ
     if broken:
         found.append(f"{len(broken)} files differ from the manifest, first {broken[0]}")
     return [*found, *units]
+
+
+def configuration_drift(recorded: str | None, in_force: str | None) -> list[str]:
+    """Whether the configuration in force is another one than the journal says, in words; nothing where the journal does not know."""
+    if recorded is None or recorded == in_force:
+        return []
+    return [f"the environment in force is {in_force or 'missing'}, the journal says {recorded}"]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import subprocess
@@ -37,10 +38,13 @@ def sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
-def write_file(path: str, data: bytes, mode: int) -> None:
-    """Replace the file in one step: write beside, sync, rename."""
+def write_file(path: str, data: bytes, mode: int, group: int = -1) -> None:
+    """Replace the file in one step: write beside, sync, rename. Nobody whom ``mode`` and ``group`` shut out can open it at any moment."""
     part = f"{path}.part"
-    with open(part, "wb") as file:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(part)
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        os.fchown(file.fileno(), -1, group)
         os.fchmod(file.fileno(), mode)
         file.write(data)
         file.flush()
@@ -53,8 +57,10 @@ def read_link(path: str) -> str | None:
     """Last part of the link's target, or None where there is no link."""
     try:
         return os.path.basename(os.readlink(path))
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL):  # EINVAL: a file or a folder, not a link
+            return None
+        raise
 
 
 def point_link(path: str, target: str) -> None:

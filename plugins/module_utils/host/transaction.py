@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from . import balancer, fence, health, journal, plan, system
+from . import balancer, configuration, fence, health, journal, plan, system
 from .config import Config
 from .errors import HostError
 from .journal import HostState
@@ -35,7 +35,7 @@ class Request(NamedTuple):
     ``kind`` is activate, rollback, restart or retire; ``release`` a release id (``<version>-<digest8>``) or, for a rollback,
     None for the last good one; ``run`` names the deployment, ``by`` who ordered it, ``reason`` why. ``blame`` is false where the
     release that is left is not the cause: then it stays one that may be deployed. ``token`` is the deployment lock's fencing token, None
-    where the fleet has no lock.
+    where the fleet has no lock. ``configuration`` is for a restart: ``wanted``, or ``kept`` for the one that the live release has.
     """
 
     kind: str
@@ -45,15 +45,22 @@ class Request(NamedTuple):
     reason: str
     blame: bool = True
     token: int | None = None
+    configuration: str = "wanted"
 
 
 class Work:
-    """One transaction under way: its record in the journal and its seconds, step by step."""
+    """One transaction under way: its record in the journal and its seconds, step by step.
 
-    def __init__(self, config: Config, request: Request, release: str, previous: str | None) -> None:
+    ``pair`` holds the configurations, by digest, of the release and of the one that was live before; None where there is none.
+    """
+
+    def __init__(
+        self, config: Config, request: Request, release: str, previous: str | None, pair: tuple[str | None, str | None] = (None, None)
+    ) -> None:
         self.config = config
         self.release = release
         self.previous = previous
+        self.configuration, self.previous_configuration = pair
         self.steps: list[dict[str, Any]] = []
         self.notes: list[str] = []
         self.began = time.time()
@@ -62,6 +69,8 @@ class Work:
             "kind": request.kind,
             "release": release,
             "previous": previous,
+            "configuration": self.configuration,
+            "previous_configuration": self.previous_configuration,
             "run": request.run,
             "by": request.by,
             "reason": request.reason,
@@ -88,6 +97,7 @@ class Work:
             "changed": changed,
             "release": self.release,
             "previous": self.previous,
+            "configuration": self.configuration,
             "steps": self.steps,
             "seconds": round(time.time() - self.began, 3),
             "notes": self.notes,
@@ -100,9 +110,11 @@ def perform(config: Config, request: Request) -> dict[str, Any]:
         fence.admit(config, request.token, request.run)
         state = settle(config)
         release = _wanted_release(config, state, request)
-        if request.kind != "restart" and _holds(config, state, request.kind, release):
-            return Work(config, request, release, state.previous).result(changed=False)
-        work = Work(config, request, release, state.live)
+        wanted, before, notes = _configurations(config, state, request, release)
+        if request.kind != "restart" and _holds(config, state, request.kind, release, wanted):
+            return Work(config, request, release, state.previous, (wanted, before)).result(changed=False)
+        work = Work(config, request, release, state.live, (wanted, before))
+        work.notes += notes
         work.record("begin")
         _leave(work)
         if request.kind == "retire":
@@ -114,7 +126,7 @@ def perform(config: Config, request: Request) -> dict[str, Any]:
 
 
 def settle(config: Config) -> HostState:
-    """Read the journal; a transaction that was cut short is finished or taken back, as far as the link goes."""
+    """Read the journal; a transaction that was cut short is finished or taken back, as far as the links go."""
     state = journal.fold(journal.read(config.journal))
     mend = plan.mend(state.flight)
     if mend is None or state.flight is None:
@@ -122,7 +134,7 @@ def settle(config: Config) -> HostState:
     if mend.release is None:
         system.remove_link(config.current)
     else:
-        system.point_link(config.current, f"releases/{mend.release}")
+        _point(config, mend.release, mend.configuration)
     last = [record for record in journal.read(config.journal) if record.get("transaction") == state.flight.transaction][-1]
     ended = {key: value for key, value in last.items() if key not in ("at", "step")}
     journal.append(config.journal, {**ended, "step": "done" if mend.forward else "reverted", "mended": True})
@@ -146,9 +158,35 @@ def _wanted_release(config: Config, state: HostState, request: Request) -> str:
     return release
 
 
-def _holds(config: Config, state: HostState, kind: str, release: str) -> bool:
-    """Whether the host already is as asked: journal, link, processes and the word for the balancers."""
+def _configurations(config: Config, state: HostState, request: Request, release: str) -> tuple[str | None, str | None, list[str]]:
+    """The configuration that the release is to run with, the one to return to, and what there is to note.
+
+    A rollback brings back what the release ran with; everything else goes forward to what the role wrote last.
+    """
+    if not config.etc or request.kind == "retire":
+        return None, None, []
+    configuration.take_over(config)
+    before = state.configuration if state.configuration and configuration.there(config, state.configuration) else configuration.in_force(config)
+    if request.kind != "rollback" and (request.kind, request.configuration) != ("restart", "kept"):
+        return configuration.keep_wanted(config), before, []
+    known = before if release == state.live else state.configurations.get(release)
+    if known and configuration.there(config, known):
+        return known, before, []
+    why = f"its configuration {known} is gone from {config.configurations}" if known else "the journal does not say with which one it ran"
+    return configuration.keep_wanted(config), before, [f"{release} runs with the configuration that is wanted now: {why}"]
+
+
+def _point(config: Config, release: str, name: str | None) -> None:
+    """Both links, the configuration first. A kill between them is put right by `settle`, which finds both in the journal."""
+    configuration.put(config, name)
+    system.point_link(config.current, f"releases/{release}")
+
+
+def _holds(config: Config, state: HostState, kind: str, release: str, wanted: str | None) -> bool:
+    """Whether the host already is as asked: journal, links, processes and the word for the balancers."""
     if kind == "retire" or state.live != release or system.read_link(config.current) != release:
+        return False
+    if wanted and (configuration.in_force(config) != wanted or state.configuration not in (None, wanted)):
         return False
     if health.process_trouble(config, release):
         return False
@@ -211,22 +249,22 @@ def _return(work: Work) -> None:
 def _switch(work: Work) -> None:
     """Run the wanted release; where it does not become healthy, put the previous one back and raise."""
     try:
-        _run_release(work, work.release)
+        _run_release(work)
     except HostError as error:
         _put_back(work, error)
     _return(work)
     work.record("done", seconds=round(time.time() - work.began, 3))
 
 
-def _run_release(work: Work, release: str) -> None:
+def _run_release(work: Work) -> None:
     config = work.config
     with work.step("switch"):
-        system.point_link(config.current, f"releases/{release}")
+        _point(config, work.release, work.configuration)
     with work.step("restart"):
         system.systemctl("reset-failed", config.units)
         system.systemctl("restart", config.units)
     with work.step("healthy"):
-        trouble = _wait_fit(config, release, just_started=True)
+        trouble = _wait_fit(config, work.release, just_started=True)
     if trouble:
         raise HostError(trouble, system.last_log_lines(config.units, work.began))
 
@@ -239,9 +277,10 @@ def _wait_fit(config: Config, release: str, just_started: bool = False) -> str |
 
 
 def _put_back(work: Work, error: HostError) -> None:
-    """Return to the previous release, or to nothing on a host that had none; always raises."""
-    what = f"{work.release} did not become healthy: {error.message}"
-    if work.previous is None or work.previous == work.release:
+    """Return to the previous release and its configuration, or to nothing on a host that had none; always raises."""
+    same, other = work.previous == work.release, work.previous_configuration not in (None, work.configuration)
+    what = f"{work.release} did not become healthy{' with another configuration' if same and other else ''}: {error.message}"
+    if work.previous is None or (same and not other):
         with work.step("revert"):
             _stop(work.config, keep_link=work.previous is not None)
         work.record("failed", error=error.message)
@@ -252,12 +291,13 @@ def _put_back(work: Work, error: HostError) -> None:
         _restore(work, work.previous, what, error)
     _return(work)
     work.record("reverted", error=error.message)
-    raise HostError(f"{what}. The previous release {work.previous} is back and serving.", error.evidence)
+    back = "The configuration that it had is back, and it is serving" if same else f"The previous release {work.previous} is back and serving"
+    raise HostError(f"{what}. {back}.", error.evidence)
 
 
 def _restore(work: Work, previous: str, what: str, error: HostError) -> None:
     config = work.config
-    system.point_link(config.current, f"releases/{previous}")
+    _point(config, previous, work.previous_configuration)
     system.systemctl("reset-failed", config.units)
     system.systemctl("restart", config.units)
     trouble = _wait_fit(config, previous, just_started=True)
@@ -283,11 +323,13 @@ def _stop(config: Config, keep_link: bool) -> None:
 
 
 def _prune(config: Config) -> list[str]:
-    """Remove the releases that are too many; journalled first, so that a half-removed one is never a target."""
+    """Remove the releases that are too many, and configurations that none needs; journalled first, so that a half-removed one is never a target."""
     surplus = plan.to_prune(journal.fold(journal.read(config.journal)), config.keep_releases)
     for release in surplus:
         journal.append(config.journal, {"kind": "prune", "step": "remove", "release": release})
         shutil.rmtree(f"{config.releases}/{release}", ignore_errors=True)
+    if config.etc:
+        configuration.prune(config, journal.fold(journal.read(config.journal)))
     return surplus
 
 

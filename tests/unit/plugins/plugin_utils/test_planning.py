@@ -101,6 +101,12 @@ def test_the_plan_tells_who_moves_in_which_wave() -> None:
     assert lines[3].endswith("2-bb (already there)")
 
 
+def test_another_wanted_configuration_is_something_to_do_for_a_deployment_alone() -> None:
+    reports = {"app1": report(live="2-bb", release="2-bb", configuration={"live": "c", "wanted": "d"})}
+    assert planning.moves(reports, TARGET)["app1"]["changes"]
+    assert not planning.moves(reports, TARGET, "rollback")["app1"]["changes"]
+
+
 def test_the_newest_token_is_that_of_another_run() -> None:
     reports = {"a": {"fence": {"token": 0, "run": ""}}, "b": {"fence": {"token": 7, "run": "x"}}, "c": {"fence": {"token": 9, "run": "me"}}}
     assert planning.newest_token(reports, "me") == 7

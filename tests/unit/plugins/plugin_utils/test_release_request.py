@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from ansible_collections.tossable.fleet.plugins.plugin_utils import release_request
 
-REPORT = {"live": "2-b", "previous": "1-a", "staged": ["1-a", "2-b"], "balancer_word": "ready"}
+SAME, OTHER = {"live": "c", "wanted": "c"}, {"live": "c", "wanted": "d"}
+REPORT = {"live": "2-b", "previous": "1-a", "staged": ["1-a", "2-b"], "balancer_word": "ready", "configuration": SAME}
 
 
 def given(state: str, **more: Any) -> dict[str, Any]:
     blank = {"release": None, "version": None, "digest": None, "url": None, "run": "r", "by": "b", "reason": "", "blame": True, "lock": None}
+    blank["configuration"] = "wanted"
     return {"state": state, **blank, **more}
 
 
@@ -33,6 +35,17 @@ def given(state: str, **more: Any) -> dict[str, Any]:
 def test_foreseen(request_: dict[str, Any], changed: bool, after: str | None) -> None:
     answer = release_request.foresee(request_, REPORT)
     assert (answer["changed"], answer["release"]) == (changed, after)
+
+
+def test_another_wanted_configuration_is_a_change_for_a_deployment_and_not_for_a_rollback() -> None:
+    report = {**REPORT, "configuration": OTHER}
+    assert release_request.foresee(given("active", release="2-b"), report)["changed"] is True
+    assert release_request.foresee(given("rolled_back", release="2-b"), report)["changed"] is False
+    assert not release_request.reconfigures({"configuration": {"live": None, "wanted": None}}), "the host was provisioned before they were kept"
+
+
+def test_a_restart_says_which_configuration() -> None:
+    assert release_request.build(given("restarted", configuration="kept")).given["configuration"] == "kept"
 
 
 def test_a_host_without_a_port_has_no_balancer_to_leave() -> None:

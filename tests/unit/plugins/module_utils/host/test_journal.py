@@ -19,6 +19,10 @@ def step(kind: str, name: str, release: str, previous: str | None = None) -> jou
     return {"transaction": f"{kind}-{release}", "kind": kind, "step": name, "release": release, "previous": previous}
 
 
+def ran(kind: str, name: str, release: str, previous: str | None, configuration: str | None, before: str | None) -> journal.Record:
+    return {**step(kind, name, release, previous), "configuration": configuration, "previous_configuration": before}
+
+
 def live(*releases: str) -> list[journal.Record]:
     return [record for release in releases for record in (stage(release), step("activate", "done", release))]
 
@@ -94,6 +98,35 @@ def test_the_live_record_survives_a_restart() -> None:
     assert record["by"] == "ada"
 
 
+def test_each_release_has_the_configuration_it_ran_with_last() -> None:
+    records = [*live("1"), ran("restart", "done", "1", "1", "b", "a"), stage("2"), ran("activate", "done", "2", "1", "c", "b")]
+    state = journal.fold(records)
+    assert state.configurations == {"1": "b", "2": "c"}
+    assert state.configuration == "c"
+    state = journal.fold([*records, ran("rollback", "done", "1", "2", "b", "c")])
+    assert (state.live, state.configuration) == ("1", "b")
+
+
+def test_what_was_taken_back_changes_no_configuration() -> None:
+    records = [ran("activate", "done", "1", None, "a", None), ran("restart", "reverted", "1", "1", "b", "a")]
+    assert journal.fold(records).configurations == {"1": "a"}
+
+
+def test_a_journal_from_before_configurations_were_kept_tells_none_until_the_first_transaction_does() -> None:
+    assert journal.fold(live("1", "2")).configuration is None
+    taken_over = journal.fold([*live("1"), ran("activate", "reverted", "2", "1", "b", "a")])
+    assert taken_over.configurations == {"1": "a"}
+    shortened: journal.Record = {"kind": "sum", "history": ["1"], "staged": ["1"], "bad": {}, "live_record": None}
+    state = journal.fold([{**shortened, "flight": ["run", "switch", "2", "1"]}])
+    assert (state.configurations, state.flight) == ({}, journal.Flight("run", "switch", "2", "1", None, None))
+
+
+def test_a_flight_carries_both_configurations_and_a_pruned_release_none() -> None:
+    records = [ran("activate", "done", "1", None, "a", None), ran("activate", "switch", "2", "1", "b", "a")]
+    assert journal.fold(records).flight == journal.Flight("activate-2", "switch", "2", "1", "b", "a")
+    assert journal.fold([*records, {"kind": "prune", "step": "remove", "release": "1"}]).configurations == {}
+
+
 @given(st.lists(st.text(min_size=1, max_size=5), max_size=5), st.binary(max_size=30).filter(lambda tail: b"\n" not in tail))
 def test_a_torn_tail_loses_no_whole_record(tmp_path_factory: pytest.TempPathFactory, releases: list[str], tail: bytes) -> None:
     path = str(tmp_path_factory.mktemp("journal") / "journal.jsonl")
@@ -125,6 +158,15 @@ RECORDS = st.lists(
             st.sampled_from([*journal.STEPS, *journal.ENDS]),
             RELEASES,
             RELEASES | st.none(),
+        ),
+        st.builds(
+            ran,
+            st.sampled_from(["activate", "rollback", "restart", "retire"]),
+            st.sampled_from([*journal.STEPS, *journal.ENDS]),
+            RELEASES,
+            RELEASES | st.none(),
+            st.none() | st.sampled_from("pq"),
+            st.none() | st.sampled_from("pq"),
         ),
     )
 )

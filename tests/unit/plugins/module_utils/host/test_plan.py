@@ -16,8 +16,8 @@ def state(*history: str, staged: tuple[str, ...] | None = None, bad: str = "", f
 
 @pytest.mark.parametrize("step", STEPS)
 def test_only_a_release_that_proved_healthy_is_kept_when_a_transaction_was_cut_short(step: str) -> None:
-    mend = plan.mend(Flight("run", step, "2", "1"))
-    assert mend == (plan.Mend(True, "2") if step == "ready" else plan.Mend(False, "1"))
+    mend = plan.mend(Flight("run", step, "2", "1", "new", "old"))
+    assert mend == (plan.Mend(True, "2", "new") if step == "ready" else plan.Mend(False, "1", "old"))
 
 
 def test_a_first_release_that_was_cut_short_goes_back_to_nothing() -> None:
@@ -58,3 +58,5 @@ def test_drift_is_told_in_words() -> None:
 
 def test_a_host_as_recorded_has_no_drift() -> None:
     assert plan.drift(state("1"), "1", [], []) == []
+    assert plan.configuration_drift("a", "a") == []
+    assert plan.configuration_drift(None, "a") == [], "the journal is from before configurations were kept"
