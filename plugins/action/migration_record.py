@@ -35,6 +35,9 @@ _SPEC: dict[str, Any] = {
     ],
 }
 
+_NOT_BEGUN = "The record of migrations cannot be read or added to, so nothing was migrated."
+_NOT_ENDED = "The migration ran, and how it ended could not be noted: it counts as interrupted, and the next run runs it again."
+
 
 class ActionModule(HostAction):
     """See the documentation of the module of the same name."""
@@ -45,9 +48,11 @@ class ActionModule(HostAction):
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
         does = {"shown": self._ask, "undone": self._undo}.get(given["state"], self._note)
         answer = does(given)
+        if answer.get("refused"):
+            return {**result, **answer}
         if answer.get("failed"):
-            head = "The record of migrations cannot be read or added to, so nothing was migrated."
-            return {**result, **answer, "msg": answer["msg"] if answer.get("refused") else f"{head} {answer['msg']}"}
+            head = _NOT_ENDED if given["state"] in ("done", "failed") else _NOT_BEGUN
+            return {**result, **answer, "msg": f"{head} {answer['msg']}"}
         return {**result, **answer, "summary": migrations.table(answer)}
 
     def _ask(self, given: dict[str, Any], record: dict[str, Any] | None = None) -> dict[str, Any]:
