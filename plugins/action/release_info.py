@@ -17,9 +17,13 @@ class ActionModule(HostAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the host's report; a host that cannot answer is reported, not failed."""
         _checked, given = self.validate_argument_spec(
-            argument_spec={"app": {"type": "str", "required": True}, "verify": {"type": "bool", "default": False}}
+            argument_spec={
+                "app": {"type": "str", "required": True},
+                "verify": {"type": "bool", "default": False},
+                "migrations": {"type": "bool", "default": False},
+            }
         )
         result: dict[str, Any] = super().run(tmp, task_vars)
-        answer = self.call("info", given["app"], {"verify": given["verify"]})
+        answer = self.call("info", given["app"], {"verify": given["verify"], "migrations": given["migrations"]})
         trouble = answer.pop("msg", None) if answer.pop("failed", False) else None
         return {**result, **answer, "changed": False, "trouble": trouble}

@@ -17,7 +17,7 @@ from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 from ansible_collections.tossable.fleet.plugins.module_utils.host import manifest, signature
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, planning, waves, windows
+from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, migrations, planning, waves, windows
 
 _SPEC = {
     "app": {"type": "str", "required": True},
@@ -42,6 +42,9 @@ _SPEC = {
     "freezes": {"type": "list", "elements": "dict", "default": []},
     "timezone": {"type": "str", "default": "UTC"},
     "override": {"type": "str", "default": ""},
+    "migrations": {"type": "dict"},
+    "migration_seconds": {"type": "int", "default": 600},
+    "lock_seconds": {"type": "int", "default": 900},
 }
 
 
@@ -67,12 +70,22 @@ class ActionModule(ActionBase):
         except (ValueError, HostError) as error:
             raise AnsibleActionFail(str(error)) from None
         target = planning.Target(found.version, found.release_id, found.archive.sha256, found.total + found.archive.size)
+        migrating = migrations.deployment(
+            given["kind"],
+            target.release,
+            [migration.told() for migration in found.migrations],
+            given["migrations"],
+            reports,
+            given["migration_seconds"],
+            given["lock_seconds"],
+        )
         serving = [host for host, report in reports.items() if report["balancer_word"] == "ready"]
         _refuse(
             # The way back is always open.
             ([] if given["override"] or given["kind"] == "rollback" else untimely)
             + ([] if given["force"] else planning.bad_obstacles(reports, target))
             + [line for host, report in reports.items() for line in planning.space_obstacles(host, report, target)]
+            + migrating.obstacles
             + [line for name, seen in given["balancers"].items() for line in planning.balancer_obstacles(name, seen, given["app"], serving)]
         )
         hosts = planning.moves(reports, target, given["kind"])
@@ -92,7 +105,8 @@ class ActionModule(ActionBase):
             "waves": wave_sizes,
             "capacity": capacity,
             "hosts": hosts,
-            "summary": planning.summary(given["kind"], given["app"], target, hosts, wave_sizes),
+            "migrations": migrating.told(),
+            "summary": [*planning.summary(given["kind"], given["app"], target, hosts, wave_sizes), *migrating.lines],
         }
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from .host.manifest import DIRECTORY, FILE, LINK, NAMESPACE, ArtifactError, Entry, Manifest
+from .host.manifest import DIRECTORY, FILE, LINK, NAMESPACE, ArtifactError, Entry, Manifest, Migration
 
 EARLIEST_EPOCH = 315532800
 """1980-01-01, the time of files that have none of their own: zip, and so every wheel, cannot hold an earlier one."""
@@ -38,6 +38,7 @@ class Request:
     commands: tuple[str, ...] = ()
     output: str = "."
     hooks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    migrations: tuple[Migration, ...] = ()
     exclude: tuple[str, ...] = ()
     built_by: str = "unknown"
 
@@ -160,7 +161,7 @@ def same_artifact(existing: Manifest, built: Manifest, folder: str) -> None:
             f"{folder} already holds {existing.app} {existing.version} with the sha256 {existing.archive.sha256} "
             f"({_origin(existing)}); this build has {built.archive.sha256} ({_origin(built)}); it differs in: {changed}. {advice}"
         )
-    for name in ("hooks", "processes"):
+    for name in ("hooks", "processes", "migrations"):
         before, after = getattr(existing, name), getattr(built, name)
         if before != after:
             raise ArtifactError(
@@ -188,6 +189,7 @@ def describe(manifest: Manifest, paths: Paths) -> dict[str, Any]:
         "files": len(manifest.files),
         "hooks": {name: list(argv) for name, argv in manifest.hooks.items()},
         "processes": list(manifest.processes),
+        "migrations": [migration.told() for migration in manifest.migrations],
         "folder": paths.folder,
         "archive": paths.archive,
         "manifest": paths.manifest,

@@ -219,6 +219,7 @@ def pack(request: Request, origin: Origin, tree: str, target: str) -> Manifest:
         total=sum(entry.size for entry in entries),
         hooks=request.hooks,
         processes=request.processes,
+        migrations=request.migrations,
     )
     # Read back as a host will read it: an artifact that leaves here is one that hosts take.
     checked = parse_manifest(render_manifest(manifest))

@@ -64,6 +64,14 @@ options:
     description: Commands by name, each a list of words. C(install) runs on each host, in the unpacked release, as the application's user.
     type: dict
     default: {}
+  migrations:
+    description:
+      - All migrations of what outlives a release that there have been up to this version, in the order in which they run.
+      - Each has an C(id) of its own (a name in quotes where it is a number), a C(phase) (V(expand) or V(contract)), a C(class) (V(reversible) or
+        V(forward-only)) and a C(command), a list of words, which is run once for the fleet, in the release's folder, as the application's user.
+    type: list
+    elements: dict
+    default: []
   processes:
     description: Names of the process types that the application has, for example V([web, worker]).
     type: list
@@ -119,6 +127,11 @@ EXAMPLES = r"""
     hooks:
       install: [python3, -m, compileall, -q, .]
     processes: [web, worker]
+    migrations:
+      - id: 0001-prices
+        phase: expand
+        class: reversible
+        command: [python3, -m, storefront.migrations, prices]
     signing_key: ~/.ssh/signing_key
 
 - name: Check it
@@ -150,6 +163,7 @@ artifact:
     files: 400
     hooks: {install: [python3, -m, compileall, -q, .]}
     processes: [web, worker]
+    migrations: [{id: 0001-prices, phase: expand, class: reversible}]
     folder: build/artifacts/storefront/1.4.2
     archive: build/artifacts/storefront/1.4.2/storefront-1.4.2.tar.zst
     manifest: build/artifacts/storefront/1.4.2/storefront-1.4.2.manifest.json
@@ -187,7 +201,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tossable.fleet.plugins.module_utils import artifact_build
 from ansible_collections.tossable.fleet.plugins.module_utils.artifact import Request
-from ansible_collections.tossable.fleet.plugins.module_utils.host.manifest import ArtifactError
+from ansible_collections.tossable.fleet.plugins.module_utils.host.manifest import ArtifactError, parse_migrations
 
 SPEC: dict[str, Any] = {
     "state": {"type": "str", "choices": ["built", "verified"], "default": "built"},
@@ -200,6 +214,7 @@ SPEC: dict[str, Any] = {
     "output": {"type": "str", "default": "."},
     "exclude": {"type": "list", "elements": "str", "default": []},
     "hooks": {"type": "dict", "default": {}},
+    "migrations": {"type": "list", "elements": "dict", "default": []},
     "processes": {"type": "list", "elements": "str"},
     "built_by": {"type": "str"},
     "signing_key": {"type": "path", "no_log": False},
@@ -232,6 +247,7 @@ def request_from(params: dict[str, Any]) -> Request:
         commands=tuple(params["commands"]),
         output=params["output"],
         hooks=hooks,
+        migrations=parse_migrations(params["migrations"]),
         exclude=tuple(params["exclude"]),
         built_by=params["built_by"] or f"{getpass.getuser()}@{socket.gethostname()}",
     )

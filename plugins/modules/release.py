@@ -31,10 +31,11 @@ options:
       - V(restarted) restarts the live release the same careful way.
       - V(retired) stops the application and leaves nothing live.
       - V(pruned) removes releases beyond the number to keep; the live one and the one before it always stay.
+      - V(given_up) removes O(release), so that nobody goes back to it any more, and keeps O(reason) in the journal; the live one is refused.
       - V(drained) takes the host out of the load balancers, V(ready) puts it back.
     type: str
     required: true
-    choices: [staged, active, rolled_back, restarted, retired, pruned, drained, ready]
+    choices: [staged, active, rolled_back, restarted, retired, pruned, given_up, drained, ready]
   release:
     description: Release id, version and the first 8 digits of the archive's sha256, such as V(1.4.2-0f3a9c11).
     type: str

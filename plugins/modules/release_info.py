@@ -24,6 +24,10 @@ options:
     description: Compare every file of the live release with its manifest.
     type: bool
     default: false
+  migrations:
+    description: Read the manifest of every release on the host for the migrations that it knows.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Reads only.
@@ -99,6 +103,10 @@ staged:
   returned: when the host answered
   type: list
   elements: str
+migrations:
+  description: For each release on the host the migrations that it knows, each with C(id), C(phase) and C(class).
+  returned: with O(migrations)
+  type: dict
 healthy:
   description: Whether the application answers as it should; null where nothing is live.
   returned: when the host answered

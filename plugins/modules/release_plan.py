@@ -95,6 +95,19 @@ options:
     description: Why it is deployed all the same outside of the windows or in a freeze.
     type: str
     default: ''
+  migrations:
+    description:
+      - What M(tossable.fleet.migration_record) returned, empty where nothing keeps the record. Without it migrations are not looked at.
+      - A release that does not know a forward-only migration which has run is refused, whatever O(force) says.
+    type: dict
+  migration_seconds:
+    description: Seconds that a migration may take.
+    type: int
+    default: 600
+  lock_seconds:
+    description: Seconds that the deployment lock lasts without being renewed.
+    type: int
+    default: 900
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -151,6 +164,10 @@ capacity:
   type: int
 hosts:
   description: For each host the release it comes C(from), the one it goes C(to), and whether that C(changes) anything.
+  returned: success
+  type: dict
+migrations:
+  description: The C(pending) expand migrations of the release in their order (each with C(id), C(phase), C(class)), and the C(host) that runs them.
   returned: success
   type: dict
 summary:

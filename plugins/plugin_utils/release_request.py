@@ -16,7 +16,7 @@ SPEC: dict[str, Any] = {
         "state": {
             "type": "str",
             "required": True,
-            "choices": ["staged", "active", "rolled_back", "restarted", "retired", "pruned", "drained", "ready"],
+            "choices": ["staged", "active", "rolled_back", "restarted", "retired", "pruned", "given_up", "drained", "ready"],
         },
         "release": {"type": "str"},
         "version": {"type": "str"},
@@ -29,7 +29,7 @@ SPEC: dict[str, Any] = {
         "configuration": {"type": "str", "choices": ["wanted", "kept"], "default": "wanted"},
         "lock": {"type": "dict"},
     },
-    "required_if": [("state", "staged", ("version", "digest", "url")), ("state", "active", ("release",))],
+    "required_if": [("state", "staged", ("version", "digest", "url")), ("state", "active", ("release",)), ("state", "given_up", ("release",))],
 }
 _KINDS = {"active": "activate", "rolled_back": "rollback", "restarted": "restart", "retired": "retire"}
 _VERBS = {"staged": "stage", "pruned": "prune", "drained": "leave", "ready": "return"}
@@ -53,6 +53,8 @@ def build(given: dict[str, Any]) -> Call:
         return Call("transact", {**who, "kind": kind, **asked}, own_unit=True)
     if given["state"] == "staged":
         return Call("stage", {**who, "version": given["version"], "digest": given["digest"], "url": given["url"]}, own_unit=False)
+    if given["state"] == "given_up":
+        return Call("give_up", {**who, "release": given["release"], "reason": given["reason"]}, own_unit=False)
     return Call(_VERBS[given["state"]], who, own_unit=given["state"] != "pruned")
 
 
@@ -70,6 +72,8 @@ def foresee(given: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
         changed = after != live
     elif state == "retired":
         after, changed = None, live is not None
+    elif state == "given_up":
+        changed = given["release"] in report["staged"]
     elif state == "restarted":
         changed = live is not None
     elif state in ("drained", "ready"):

@@ -150,3 +150,69 @@ def test_drift_is_seen(host: Host) -> None:
         assert call(host, "info", verify=True)["drift"] == ["1 files differ from the manifest, first web.py"]
     finally:
         host.check_output("cp -p /root/web.py /srv/hello/current/web.py")
+
+
+SHARED = "/srv/hello/shared"
+
+
+def migrate(host: Host, migration: str, seconds: int = 60) -> dict[str, Any]:
+    stage(host, "3.0")
+    return call(host, "migrate", release=f"3.0-{digest(host, '3.0')[:8]}", migration=migration, seconds=seconds)
+
+
+def test_a_migration_runs_as_the_application_in_its_release_with_its_environment(host: Host) -> None:
+    answer = migrate(host, "0001-told")
+    assert (answer["ended"], answer.get("failed")) == (True, None), answer
+    release = f"3.0-{digest(host, '3.0')[:8]}"
+    assert host.check_output(f"cat {SHARED}/told") == f"0001-told 3.0 hello /srv/hello/releases/{release} 8000"
+    assert served(host) == "1.0", "nothing was switched"
+
+
+def test_a_migration_writes_only_where_its_application_may(host: Host) -> None:
+    assert migrate(host, "0003-writes-elsewhere").get("failed") is None
+    assert host.check_output(f"cat {SHARED}/told") == "refused"
+    assert not host.file("/etc/new").exists
+
+
+def test_a_migration_that_fails_shows_its_last_lines(host: Host) -> None:
+    answer = migrate(host, "0002-fails")
+    assert answer["failed"]
+    assert "ended with exit code 4, expected 0" in answer["msg"]
+    assert any("there is no such table" in line for line in answer["evidence"]), answer
+
+
+def test_a_migration_is_stopped_at_its_deadline(host: Host) -> None:
+    host.check_output(f"rm -f {SHARED}/slow {SHARED}/go")
+    answer = migrate(host, "0004-slow", seconds=1)
+    assert answer["failed"]
+    assert "did not end within 1 s" in answer["msg"], answer
+    assert host.check_output(f"cat {SHARED}/slow") == "begin"
+    assert host.run("pgrep --full --uid hello /srv/hello/shared").rc == 1, "it left something running"
+
+
+def test_a_migration_whose_caller_died_goes_on_and_no_second_one_begins_meanwhile(host: Host) -> None:
+    """The program is killed; asked again it waits for what it had begun."""
+    host.check_output(f"rm -f {SHARED}/slow {SHARED}/go")
+    stage(host, "3.0")
+    given = json.dumps({"run": "test", "release": f"3.0-{digest(host, '3.0')[:8]}", "migration": "0004-slow", "seconds": 60})
+    for unit in ("killed", "second"):
+        host.check_output(f"systemd-run --quiet --unit=migrate-{unit} --collect {PROGRAM} migrate hello {shlex.quote(given)}")
+        begun = f"for i in $(seq 200); do [ -e {SHARED}/slow ] && exit 0; sleep 0.05; done; exit 1"
+        assert host.run(f"sh -c {shlex.quote(begun)}").rc == 0
+        if unit == "killed":
+            host.check_output("systemctl kill --signal=KILL migrate-killed.service")
+    assert host.check_output("systemctl is-active tossable-migrate-hello.service migrate-second.service") == "active\nactive"
+    assert host.check_output(f"cat {SHARED}/slow") == "begin"
+    host.check_output(f"touch {SHARED}/go")
+    ended = f"for i in $(seq 200); do [ $(wc -l < {SHARED}/slow) = 4 ] && exit 0; sleep 0.05; done; exit 1"
+    assert host.run(f"sh -c {shlex.quote(ended)}").rc == 0
+    assert host.check_output(f"cat {SHARED}/slow").split() == ["begin", "end", "begin", "end"]
+
+
+def test_a_release_that_is_given_up_is_no_target_any_more(host: Host) -> None:
+    stage(host, "2.0")
+    release = f"2.0-{digest(host, '2.0')[:8]}"
+    assert call(host, "info", migrations=True)["migrations"][release] == []
+    assert call(host, "give_up", release=release, reason="a week has passed")["removed"] == [release]
+    assert release not in call(host, "info")["staged"]
+    assert not host.file(f"/srv/hello/releases/{release}").exists

@@ -62,7 +62,24 @@ def _prune(config: Config, _given: dict[str, Any]) -> dict[str, Any]:
 def _info(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     from . import info
 
-    return info.collect(config, bool(given.get("verify")))
+    report = info.collect(config, bool(given.get("verify")))
+    if not given.get("migrations"):
+        return report
+    from . import migrate
+
+    return {**report, "migrations": migrate.known(config, report["staged"])}
+
+
+def _migrate(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    from . import migrate
+
+    return migrate.perform(config, given)
+
+
+def _give_up(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    from . import transaction
+
+    return transaction.give_up(config, **given)
 
 
 def _lock(app: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -71,8 +88,13 @@ def _lock(app: str, given: dict[str, Any]) -> dict[str, Any]:
     return lease_file.perform(app, given)
 
 
-#: What the controller and the boot units may ask; `agent` is apart because it serves for ever, `lock` because the host that keeps
-#: the lock runs no application.
+def _migrations(app: str, given: dict[str, Any]) -> dict[str, Any]:
+    from . import migration_record
+
+    return migration_record.perform(app, given)
+
+
+#: What the controller and the boot units may ask; `agent` is apart because it serves for ever.
 VERBS: dict[str, Verb] = {
     "stage": _stage,
     "transact": _transact,
@@ -81,7 +103,11 @@ VERBS: dict[str, Verb] = {
     "return": _return,
     "repair": _repair,
     "info": _info,
+    "migrate": _migrate,
+    "give_up": _give_up,
 }
+#: What is asked of the ops host, which keeps the lock and the record of migrations and runs no application.
+OPS_VERBS = {"lock": _lock, "migrations": _migrations}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -90,12 +116,12 @@ def main(argv: Sequence[str]) -> int:
         from . import agent
 
         return agent.main(argv[1])
-    if len(argv) < 2 or argv[0] not in (*VERBS, "lock"):
-        sys.stderr.write(f"usage: {'|'.join(VERBS)}|lock|agent APP [JSON]\n")
+    if len(argv) < 2 or argv[0] not in (*VERBS, *OPS_VERBS):
+        sys.stderr.write(f"usage: {'|'.join((*VERBS, *OPS_VERBS))}|agent APP [JSON]\n")
         return 64
     given = json.loads(argv[2]) if len(argv) > 2 else {}
     try:
-        answer = _lock(argv[1], given) if argv[0] == "lock" else VERBS[argv[0]](load(argv[1]), given)
+        answer = OPS_VERBS[argv[0]](argv[1], given) if argv[0] in OPS_VERBS else VERBS[argv[0]](load(argv[1]), given)
     except HostError as error:
         answer = {"failed": True, "msg": error.message, "evidence": error.evidence}
     # The controller may be gone: what was done is in the journal all the same.

@@ -30,13 +30,18 @@ LONG, KEEP = 1000, 500
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+def check_names(app: str, environment: str) -> None:
+    """Refuse what cannot be the name of a file; a HostError says which."""
+    for what, name in (("application", app), ("environment", environment)):
+        if not _NAME.fullmatch(name):
+            raise HostError(f"{name!r} is no name for an {what}: letters, digits, '.', '_' and '-' only, such as production.")
+
+
 class FileBackend:
     """A `lease.Backend` whose record is a file, replaced in one step."""
 
     def __init__(self, app: str, environment: str, folder: str = FOLDER, clock: Callable[[], Now] = lease.clock) -> None:
-        for what, name in (("application", app), ("environment", environment)):
-            if not _NAME.fullmatch(name):
-                raise HostError(f"{name!r} is no name for an {what}: letters, digits, '.', '_' and '-' only, such as production.")
+        check_names(app, environment)
         self.folder = f"{folder}/{environment}"
         self.path = f"{self.folder}/{app}.json"
         self.history = f"{self.folder}/{app}.history.jsonl"

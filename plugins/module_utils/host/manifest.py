@@ -44,11 +44,19 @@ KEYS = {
     "hooks",
     "processes",
 }
+#: Keys that a manifest may leave out: one without migrations is written as it was before there were any.
+OPTIONAL = {"migrations"}
+
+#: When a migration runs: before the first switch of a deployment, or once no host can go back to a release that does not know it.
+PHASES = ("expand", "contract")
+#: Whether releases that do not know a migration may be gone back to once it has run.
+REVERSIBLE, FORWARD_ONLY = "reversible", "forward-only"
 
 _APP = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+~-]{0,63}")
 _PROCESS = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _HOOK = re.compile(r"[a-z][a-z0-9_]{0,30}")
+_MIGRATION = re.compile(r"[0-9a-z][0-9a-z._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _BUILT_AT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
@@ -82,6 +90,22 @@ class Entry(NamedTuple):
     target: str = ""
 
 
+class Migration(NamedTuple):
+    """A change of what outlives a release, such as a database: run once for the whole fleet, in the release's folder.
+
+    `phase` is one of PHASES, `class_` REVERSIBLE or FORWARD_ONLY, `command` the words of the command.
+    """
+
+    id: str
+    phase: str
+    class_: str
+    command: tuple[str, ...]
+
+    def told(self) -> dict[str, str]:
+        """What a plan needs to know of it."""
+        return {"id": self.id, "phase": self.phase, "class": self.class_}
+
+
 class Manifest(NamedTuple):
     """A checked manifest; `total` is the sum of the files' sizes in bytes."""
 
@@ -95,6 +119,7 @@ class Manifest(NamedTuple):
     total: int
     hooks: Mapping[str, tuple[str, ...]]
     processes: tuple[str, ...]
+    migrations: tuple[Migration, ...] = ()
 
     @property
     def release_id(self) -> str:
@@ -117,7 +142,7 @@ def parse_manifest(raw: bytes) -> Manifest:
             f"the manifest has schema {found.get('schema')!r}, this program reads schema {SCHEMA}: "
             "build the artifact with the version of tossable.fleet that is installed on the hosts"
         )
-    _same_keys("the manifest", found, KEYS)
+    _same_keys("the manifest", found, KEYS | (OPTIONAL & set(found)))
     app = _matching("app", found["app"], _APP)
     version = _matching("version", found["version"], _VERSION)
     files = tuple(_entry(item, number) for number, item in enumerate(_list("files", found["files"])))
@@ -138,6 +163,7 @@ def parse_manifest(raw: bytes) -> Manifest:
         total=total,
         hooks=_hooks(found["hooks"]),
         processes=_processes(found["processes"]),
+        migrations=parse_migrations(found.get("migrations", [])),
     )
 
 
@@ -148,6 +174,9 @@ def render_manifest(manifest: Manifest) -> bytes:
     document["files"] = [{key: value for key, value in entry._asdict().items() if key in KEYS_OF[entry.type]} for entry in manifest.files]
     document["hooks"] = {name: list(argv) for name, argv in manifest.hooks.items()}
     document["processes"] = list(manifest.processes)
+    del document["migrations"]
+    if manifest.migrations:
+        document["migrations"] = [{**migration.told(), "command": list(migration.command)} for migration in manifest.migrations]
     return (json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
 
 
@@ -157,6 +186,23 @@ def expect(manifest: Manifest, app: str, version: str | None = None) -> None:
         raise ManifestError(f"this artifact is of the application {manifest.app!r}, expected {app!r}")
     if version is not None and manifest.version != version:
         raise ManifestError(f"this artifact of {app} is version {manifest.version!r}, expected {version!r}")
+
+
+def parse_migrations(found: object) -> tuple[Migration, ...]:
+    """Migrations in the order in which they run, from a list of `{id, phase, class, command}`; raises ManifestError."""
+    migrations: list[Migration] = []
+    for number, item in enumerate(_list("migrations", found)):
+        where = f"migrations[{number}]"
+        if not isinstance(item, dict):
+            raise ManifestError(f"{where} is {_kind(item)}, expected an object")
+        _same_keys(where, item, {"id", "phase", "class", "command"})
+        name = _matching(f"{where}.id", item["id"], _MIGRATION)
+        if name in (known.id for known in migrations):
+            raise ManifestError(f"{where} has the id {name!r} of one before it: every migration has an id of its own, for ever")
+        phase = _one_of(f"{where}.phase", item["phase"], PHASES)
+        class_ = _one_of(f"{where}.class", item["class"], (REVERSIBLE, FORWARD_ONLY))
+        migrations.append(Migration(name, phase, class_, _command(f"{where}.command", item["command"])))
+    return tuple(migrations)
 
 
 def check_app(name: object) -> str:
@@ -287,11 +333,15 @@ def _hooks(found: Any) -> dict[str, tuple[str, ...]]:
     hooks: dict[str, tuple[str, ...]] = {}
     for name, argv in found.items():
         _matching("the name of a hook", name, _HOOK)
-        words = _list(f"hooks.{name}", argv)
-        if not words or not words[0] or not all(isinstance(word, str) and "\0" not in word for word in words):
-            raise ManifestError(f"hooks.{name} is {words!r}, expected the words of a command")
-        hooks[name] = tuple(words)
+        hooks[name] = _command(f"hooks.{name}", argv)
     return hooks
+
+
+def _command(what: str, found: object) -> tuple[str, ...]:
+    words = _list(what, found)
+    if not words or not words[0] or not all(isinstance(word, str) and "\0" not in word for word in words):
+        raise ManifestError(f"{what} is {words!r}, expected the words of a command")
+    return tuple(words)
 
 
 def _processes(found: Any) -> tuple[str, ...]:
@@ -325,6 +375,12 @@ def _same_keys(where: str, found: Mapping[str, Any], expected: set[str]) -> None
 def _matching(what: str, found: object, pattern: re.Pattern[str]) -> str:
     if not isinstance(found, str) or not pattern.fullmatch(found):
         raise ManifestError(f"{what} is {found!r}, expected text like {pattern.pattern}")
+    return found
+
+
+def _one_of(what: str, found: object, known: Sequence[str]) -> str:
+    if not isinstance(found, str) or found not in known:
+        raise ManifestError(f"{what} is {found!r}, expected {' or '.join(known)}")
     return found
 
 

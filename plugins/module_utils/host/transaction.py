@@ -326,11 +326,28 @@ def _prune(config: Config) -> list[str]:
     """Remove the releases that are too many, and configurations that none needs; journalled first, so that a half-removed one is never a target."""
     surplus = plan.to_prune(journal.fold(journal.read(config.journal)), config.keep_releases)
     for release in surplus:
-        journal.append(config.journal, {"kind": "prune", "step": "remove", "release": release})
-        shutil.rmtree(f"{config.releases}/{release}", ignore_errors=True)
+        _remove(config, release)
     if config.etc:
         configuration.prune(config, journal.fold(journal.read(config.journal)))
     return surplus
+
+
+def _remove(config: Config, release: str, **why: str) -> None:
+    journal.append(config.journal, {"kind": "prune", "step": "remove", "release": release, **why})
+    shutil.rmtree(f"{config.releases}/{release}", ignore_errors=True)
+
+
+def give_up(config: Config, release: str, run: str, by: str, reason: str, token: int | None = None) -> dict[str, Any]:
+    """Remove a release that nobody is to go back to any more, whatever the number to keep; the live one stays."""
+    with system.host_lock(f"{config.state_dir}/lock", LOCK_SECONDS):
+        fence.admit(config, token, run)
+        state = settle(config)
+        if release == state.live:
+            raise HostError(f"{release} is live on this host, so it cannot be given up. Deploy another version first.")
+        there = release in state.staged
+        if there:
+            _remove(config, release, run=run, by=by, reason=reason)
+    return {"changed": there, "removed": [release] if there else []}
 
 
 def prune(config: Config) -> dict[str, Any]:

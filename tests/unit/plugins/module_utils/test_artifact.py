@@ -19,7 +19,7 @@ from ansible_collections.tossable.fleet.plugins.module_utils.artifact import (
     paths_of,
     same_artifact,
 )
-from ansible_collections.tossable.fleet.plugins.module_utils.host.manifest import Archive, ArtifactError, Entry, Manifest
+from ansible_collections.tossable.fleet.plugins.module_utils.host.manifest import Archive, ArtifactError, Entry, Manifest, Migration
 
 MANIFEST = Manifest(
     app="shop",
@@ -101,6 +101,8 @@ def test_other_bytes_or_other_hooks_are_refused_with_what_differs() -> None:
         assert part in refused.value.message
     with pytest.raises(ArtifactError, match="with the processes"):
         same_artifact(MANIFEST, MANIFEST._replace(processes=("web", "worker")), "/store")
+    with pytest.raises(ArtifactError, match="with the migrations"):
+        same_artifact(MANIFEST, MANIFEST._replace(migrations=(Migration("0001", "expand", "reversible", ("true",)),)), "/store")
 
 
 def test_changed_paths() -> None:

@@ -30,6 +30,8 @@ def given(state: str, **more: Any) -> dict[str, Any]:
         (given("drained"), True, "2-b"),
         (given("ready"), False, "2-b"),
         (given("pruned"), False, "2-b"),
+        (given("given_up", release="1-a"), True, "2-b"),
+        (given("given_up", release="0-z"), False, "2-b"),
     ],
 )
 def test_foreseen(request_: dict[str, Any], changed: bool, after: str | None) -> None:
@@ -56,10 +58,10 @@ def test_a_host_without_a_port_has_no_balancer_to_leave() -> None:
 def test_every_state_has_a_call(state: str) -> None:
     call = release_request.build(given(state, release="1-a", version="1", digest="a" * 64, url="http://store"))
     assert call.verb
-    assert call.own_unit == (state not in ("staged", "pruned"))
+    assert call.own_unit == (state not in ("staged", "pruned", "given_up"))
 
 
-@pytest.mark.parametrize("state", ["staged", "active", "rolled_back", "restarted", "retired"])
+@pytest.mark.parametrize("state", ["staged", "active", "rolled_back", "restarted", "retired", "given_up"])
 def test_the_fencing_token_goes_along(state: str) -> None:
     asked = given(state, release="1-a", version="1", digest="a" * 64, url="http://store")
     assert "token" not in release_request.build(asked).given

@@ -75,6 +75,49 @@ def test_what_is_wrong_is_named(document: dict[str, Any], key: str, value: Any, 
         parse(document | {key: value})
 
 
+MIGRATIONS = [
+    {"id": "0001-prices", "phase": "expand", "class": "reversible", "command": ["python3", "-m", "shop.migrate"]},
+    {"id": "0002-old-prices", "phase": "contract", "class": "forward-only", "command": ["python3", "-m", "shop.migrate", "2"]},
+]
+
+
+def test_migrations_keep_their_order_and_a_manifest_without_any_is_as_before(tmp_path: Path, document: dict[str, Any]) -> None:
+    assert "migrations" not in document
+    found = parse(document | {"migrations": MIGRATIONS})
+    assert [migration.told()["id"] for migration in found.migrations] == ["0001-prices", "0002-old-prices"]
+    assert found.migrations[1].class_ == "forward-only"
+    assert parse_manifest(render_manifest(found)) == found
+    assert json.loads(render_manifest(found))["migrations"] == MIGRATIONS
+    assert parse(document).migrations == parse(document | {"migrations": []}).migrations == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"id": "0001-prices"}, "migrations.1. has the id '0001-prices' of one before it"),
+        ({"id": 2}, r"migrations\[1\]\.id is 2"),
+        ({"id": "../2"}, "id is '../2'"),
+        ({"phase": "deploy"}, "phase is 'deploy', expected expand or contract"),
+        ({"phase": ["expand"]}, "phase is"),
+        ({"class": "irreversible"}, "class is 'irreversible', expected reversible or forward-only"),
+        ({"class": None}, "class is None"),
+        ({"command": "rm -rf /"}, "command is of type str"),
+        ({"command": []}, "expected the words of a command"),
+        ({"command": [1]}, "expected the words of a command"),
+        ({"when": "now"}, "unknown 'when'"),
+    ],
+)
+def test_a_bad_migration_is_named(document: dict[str, Any], change: dict[str, Any], told: str) -> None:
+    with pytest.raises(ManifestError, match=told):
+        parse(document | {"migrations": [MIGRATIONS[0], {**MIGRATIONS[1], **change}]})
+
+
+def test_a_migration_lacks_nothing(document: dict[str, Any]) -> None:
+    for key in MIGRATIONS[0]:
+        with pytest.raises(ManifestError, match=f"lacks {key}"):
+            parse(document | {"migrations": [{name: value for name, value in MIGRATIONS[0].items() if name != key}]})
+
+
 @pytest.mark.parametrize("key", ["schema", "app", "archive", "files", "total", "hooks", "processes"])
 def test_what_lacks_is_named(document: dict[str, Any], key: str) -> None:
     del document[key]
