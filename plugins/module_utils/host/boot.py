@@ -57,13 +57,10 @@ def _follow(config: Config, source: DesiredSource) -> str | None:
         _say(ERROR, f"The desired state at {source.url} is NOT obeyed: {error.message}.")
         _say(ERROR, f"This host serves {live}, its own last release. Find out who wrote that file, then run playbooks/reconcile.yml.")
         return None
-    if found is None:
+    if found is None or what == "stay":
         return None
     if what == "older":
         _say(WARNING, f"The desired state of run {found.run} is older than a run that this host has seen since: it goes on with {live}.")
-        return None
-    fence.admit(config, found.token, found.run)
-    if what == "stay":
         return None
     _say(NOTICE, f"This host runs {live}, the fleet {found.release} since run {found.run}: it stays out of the load balancers until it runs that.")
     _obey(config, found)
