@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
+from ansible_collections.tossable.fleet.plugins.plugin_utils import reporting
 from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
 
 
@@ -127,4 +128,7 @@ class FilterModule:
             "waves": wave_sizes,
             "not_serving": not_serving,
             "status_table": status_table,
+            "died": reporting.died,
+            "left_out": reporting.left_out,
+            "ended_well": reporting.ended_well,
         }

@@ -279,10 +279,10 @@ def fingerprint(key: str) -> str:
     return words[1]
 
 
-def sign(manifest: str, key: str) -> None:
-    """Write `<manifest>.sig`; raises ArtifactError."""
+def sign(path: str, key: str, namespace: str = NAMESPACE) -> None:
+    """Write `<path>.sig`; raises ArtifactError."""
     done = subprocess.run(
-        ["ssh-keygen", "-q", "-Y", "sign", "-f", os.path.expanduser(key), "-n", NAMESPACE, manifest],
+        ["ssh-keygen", "-q", "-Y", "sign", "-f", os.path.expanduser(key), "-n", namespace, path],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -290,7 +290,7 @@ def sign(manifest: str, key: str) -> None:
     )
     if done.returncode != 0:
         raise ArtifactError(
-            f"the manifest could not be signed with {key}. A key with a passphrase has to be in an ssh-agent.",
+            f"{os.path.basename(path)} could not be signed with {key}. A key with a passphrase has to be in an ssh-agent.",
             done.stderr.strip().splitlines(),
         )
 

@@ -10,8 +10,10 @@ A *report* is what `release_info` returned for a host, a *balancer* what `balanc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from ansible_collections.tossable.fleet.plugins.module_utils.host.desired import Desired
 
 from . import release_request
 
@@ -37,6 +39,25 @@ def host_obstacles(host: str, report: Report) -> list[str]:
     if report.get("trouble"):
         return [f"{host}: {report['trouble']}"]
     return []
+
+
+def dead_hosts(reports: Mapping[str, Report]) -> dict[str, str]:
+    """The hosts that cannot be reached, each with what was found."""
+    return {host: str(report.get("trouble")) for host, report in reports.items() if not report.get("reachable")}
+
+
+def budget_obstacles(dead: Collection[str], budget: int, hosts: int) -> list[str]:
+    """Whether more hosts are dead than the run may leave out; nothing where there is no budget and none is dead."""
+    if len(dead) <= budget and (len(dead) < hosts or not hosts):
+        return []
+    if len(dead) == hosts:
+        return ["No host can be reached, so there is nothing to do anything on."]
+    return [
+        (
+            f"{len(dead)} of {hosts} hosts are dead, and rollout_failure_budget lets a run leave out {budget}. Where the rest is to go on without "
+            f"them: -e rollout_failure_budget={len(dead)}; they follow when they are back."
+        )
+    ]
 
 
 def space_obstacles(host: str, report: Report, target: Target) -> list[str]:
@@ -89,15 +110,16 @@ def bad_obstacles(reports: Mapping[str, Report], target: Target) -> list[str]:
     ]
 
 
-def in_service(reports: Mapping[str, Report], balancers: Iterable[Mapping[str, Any]], backend: str) -> tuple[int, int]:
+def in_service(reports: Mapping[str, Report], balancers: Iterable[Mapping[str, Any]], backend: str, absent: Collection[str] = ()) -> tuple[int, int]:
     """How many hosts the fleet has, and how many of them are in service, as the load balancer tells it that has the fewest.
 
-    Also hosts count that this run leaves out. Without a load balancer it is the hosts of this run, and those that call themselves ready.
+    Also hosts count that this run leaves out; but those that are ``absent``, because nobody reaches them, count as out of service whatever a
+    load balancer says. Without a load balancer it is the hosts of this run, and those that call themselves ready.
     """
     known: list[Mapping[str, Any]] = [balancer.get("backends", {}).get(backend, {}) for balancer in balancers]
-    up = [sum(str(server.get("status", "")).startswith("UP") for server in servers.values()) for servers in known]
+    up = [sum(str(server.get("status", "")).startswith("UP") for host, server in servers.items() if host not in absent) for servers in known]
     ready = sum(report.get("balancer_word") == "ready" for report in reports.values())
-    return max([len(reports), *map(len, known)]), min(up, default=ready)
+    return max([len(reports) + len(absent), *map(len, known)]), min(up, default=ready)
 
 
 def previous_release(reports: Mapping[str, Report]) -> str:
@@ -134,6 +156,33 @@ def _left_behind(reports: Mapping[str, Report]) -> str | None:
     return None
 
 
+def reconcile_goal(reports: Mapping[str, Report], desired: Desired | None, newest: int) -> str:
+    """The version that hosts which differ are brought to: what the signed desired state says, else what most hosts run.
+
+    ``newest`` is the newest fencing token that a host has seen. A desired state that is older, and which most hosts do not run, may be
+    one that a deployment could not replace: then a person has to say. Raises ValueError, in words.
+    """
+    lives = Counter(report["live"] for report in reports.values() if report.get("live"))
+    ranked = lives.most_common(2)
+    most = ranked[0][0] if ranked and (len(ranked) == 1 or ranked[0][1] > ranked[1][1]) else None
+    listed = ", ".join(f"{release} on {count}" for release, count in lives.most_common()) or "nothing on any"
+    if desired is None:
+        if most is None:
+            raise ValueError(f"There is no signed desired state, and no release that most hosts run ({listed}). Say which one with -e version=...")
+        return str(most).rpartition("-")[0]
+    if desired.token < newest and desired.release != most:
+        raise ValueError(
+            f"The signed desired state says {desired.release} (run {desired.run}), but a run after it has been on these hosts and left {listed}. "
+            "Say which version is right with -e version=..., or deploy it."
+        )
+    return desired.version
+
+
+def out_of_service_only(reports: Mapping[str, Report], plan: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether none of the hosts that change is in service: then the run takes none out of it."""
+    return not any(plan[host]["changes"] and report.get("balancer_word") == "ready" for host, report in reports.items())
+
+
 def moves(reports: Mapping[str, Report], target: Target, kind: str = "deploy") -> dict[str, dict[str, Any]]:
     """From and to for each host, in the order given; ``changes`` is false where the host already runs the target.
 
@@ -154,6 +203,11 @@ def moves(reports: Mapping[str, Report], target: Target, kind: str = "deploy") -
 def newest_token(reports: Mapping[str, Report], run: str) -> int:
     """The newest fencing token that a host has seen from a run other than ``run``, 0 where none has."""
     return max((report["fence"]["token"] for report in reports.values() if report["fence"]["run"] != run), default=0)
+
+
+def skipped(absent: Mapping[str, str]) -> list[str]:
+    """Lines about the hosts that the run leaves out."""
+    return [f"  left out {host:<12} {trouble.splitlines()[0] if trouble else 'dead'}" for host, trouble in absent.items()]
 
 
 def summary(kind: str, app: str, target: Target, plan: Mapping[str, Mapping[str, Any]], waves: Sequence[int]) -> list[str]:

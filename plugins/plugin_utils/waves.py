@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 _PERCENT = re.compile(r"(100|[1-9]?[0-9])%")
 
@@ -35,20 +35,38 @@ def sizes(waves: Sequence[int | str], hosts: int) -> list[int]:
     return found
 
 
+def failure_budget(words: int | str, hosts: int) -> int:
+    """How many of the fleet's ``hosts`` may be dead without stopping a run: a number, or a share such as ``10%`` (rounded down).
+
+    Raises ValueError, in words, where it is neither.
+    """
+    return _count(words, hosts, "rollout_failure_budget", "10%")
+
+
+def spread(sizes: Sequence[int], hosts: Sequence[str], absent: Collection[str]) -> list[int]:
+    """The same waves, of the hosts that take part, as numbers of all ``hosts`` in this order: those that are ``absent`` lie in between.
+
+    Ansible cuts all hosts of a play into waves, also those that are left out.
+    """
+    found, left = [], list(sizes)
+    size = taken = 0
+    for host in hosts:
+        if host not in absent:
+            if taken == left[0]:
+                found.append(size)
+                left, size, taken = left[1:], 0, 0
+            taken += 1
+        size += 1
+    return [*found, size] if size else found
+
+
 def capacity(min_healthy: int | str, hosts: int, serving: int) -> int:
     """How many hosts may leave at a time, at least one, where ``serving`` of the fleet's ``hosts`` are in service now.
 
     ``min_healthy`` is the number that stay in service, or a share of the fleet such as ``50%`` (rounded down). A fleet where nothing is
     in service has nothing to lose. Raises ValueError, in words, where it is neither, or where no host may leave.
     """
-    if isinstance(min_healthy, str) and min_healthy.isdigit():
-        min_healthy = int(min_healthy)
-    if isinstance(min_healthy, int) and not isinstance(min_healthy, bool) and min_healthy >= 0:
-        kept = min_healthy
-    elif isinstance(min_healthy, str) and (found := _PERCENT.fullmatch(min_healthy.strip())):
-        kept = hosts * int(found[1]) // 100
-    else:
-        raise ValueError(f"rollout_min_healthy is {min_healthy!r}, expected a number of hosts or a share such as '50%'")
+    kept = _count(min_healthy, hosts, "rollout_min_healthy", "50%")
     if serving == 0:
         return hosts
     if kept >= serving:
@@ -62,6 +80,17 @@ def capacity(min_healthy: int | str, hosts: int, serving: int) -> int:
 def split(sizes: Sequence[int], most: int) -> list[int]:
     """The same hosts in the same order, in waves of at most ``most``."""
     return [min(most, size - done) for size in sizes for done in range(0, size, most)]
+
+
+def _count(words: int | str, hosts: int, name: str, example: str) -> int:
+    """A number of hosts, or a share of them rounded down."""
+    if isinstance(words, str) and words.isdigit():
+        words = int(words)
+    if isinstance(words, int) and not isinstance(words, bool) and words >= 0:
+        return words
+    if isinstance(words, str) and (found := _PERCENT.fullmatch(words.strip())):
+        return hosts * int(found[1]) // 100
+    raise ValueError(f"{name} is {words!r}, expected a number of hosts or a share such as '{example}'")
 
 
 def _size(wave: int | str, hosts: int) -> int:

@@ -47,6 +47,12 @@ def _return(config: Config, _given: dict[str, Any]) -> dict[str, Any]:
     return transaction.enter(config)
 
 
+def _boot(config: Config, _given: dict[str, Any]) -> dict[str, Any]:
+    from . import boot
+
+    return boot.perform(config)
+
+
 def _repair(config: Config, _given: dict[str, Any]) -> dict[str, Any]:
     from . import transaction
 
@@ -101,6 +107,7 @@ VERBS: dict[str, Verb] = {
     "prune": _prune,
     "leave": _leave,
     "return": _return,
+    "boot": _boot,
     "repair": _repair,
     "info": _info,
     "migrate": _migrate,

@@ -30,6 +30,18 @@ class Health(NamedTuple):
     interval_seconds: float
 
 
+class DesiredSource(NamedTuple):
+    """Where the host reads at boot which release it should run (see `desired`).
+
+    ``wait_seconds`` is how long it goes on asking a store that does not answer; ``allowed_signers`` the file of those who may sign it.
+    """
+
+    url: str
+    environment: str
+    wait_seconds: float
+    allowed_signers: str
+
+
 class Config(NamedTuple):
     """One application of this host; the paths are absolute, the units systemd names.
 
@@ -49,6 +61,7 @@ class Config(NamedTuple):
     keep_releases: int
     allowed_signers: str
     etc: str = ""
+    desired: DesiredSource | None = None
 
     @property
     def releases(self) -> str:
@@ -84,7 +97,7 @@ class Config(NamedTuple):
 def parse(text: str) -> Config:
     """Read the JSON of ``/etc/tossable/<app>.json``; raises KeyError, TypeError or ValueError where it is not of that shape."""
     data: dict[str, Any] = json.loads(text)
-    health, drain = data["health"], data["drain"]
+    health, drain, desired = data["health"], data["drain"], data.get("desired")
     return Config(
         app=data["app"],
         user=data["user"],
@@ -98,6 +111,7 @@ def parse(text: str) -> Config:
         keep_releases=int(data["keep_releases"]),
         allowed_signers=data["allowed_signers"],
         etc=data.get("etc", ""),
+        desired=DesiredSource(**desired) if desired else None,
     )
 
 

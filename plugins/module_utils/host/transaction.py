@@ -35,7 +35,8 @@ class Request(NamedTuple):
     ``kind`` is activate, rollback, restart or retire; ``release`` a release id (``<version>-<digest8>``) or, for a rollback,
     None for the last good one; ``run`` names the deployment, ``by`` who ordered it, ``reason`` why. ``blame`` is false where the
     release that is left is not the cause: then it stays one that may be deployed. ``token`` is the deployment lock's fencing token, None
-    where the fleet has no lock. ``configuration`` is for a restart: ``wanted``, or ``kept`` for the one that the live release has.
+    where the fleet has no lock. ``configuration`` is for a restart: ``wanted``, or ``kept`` for the one that the live release has. ``fall_back`` is
+    false where a host may only serve with ``release``: if that fails it stays out of the load balancers, whatever is put back.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Request(NamedTuple):
     blame: bool = True
     token: int | None = None
     configuration: str = "wanted"
+    fall_back: bool = True
 
 
 class Work:
@@ -61,6 +63,7 @@ class Work:
         self.release = release
         self.previous = previous
         self.configuration, self.previous_configuration = pair
+        self.fall_back = request.fall_back
         self.steps: list[dict[str, Any]] = []
         self.notes: list[str] = []
         self.began = time.time()
@@ -207,7 +210,7 @@ def _leave(work: Work) -> None:
             _tell("maint", drain)
             quiet = balancer.wait_quiet(drain, 1.0)
     except HostError as error:
-        balancer.announce("ready" if work.previous else "maint", drain)
+        balancer.announce("ready" if work.previous and work.fall_back else "maint", drain)
         work.record("abandoned", error=error.message)
         raise
     if not quiet.complete:
@@ -289,8 +292,11 @@ def _put_back(work: Work, error: HostError) -> None:
         )
     with work.step("revert"):
         _restore(work, work.previous, what, error)
-    _return(work)
+    if work.fall_back:
+        _return(work)
     work.record("reverted", error=error.message)
+    if not work.fall_back:
+        raise HostError(f"{what}. The previous release {work.previous} runs again, and the host stays out of the load balancers.", error.evidence)
     back = "The configuration that it had is back, and it is serving" if same else f"The previous release {work.previous} is back and serving"
     raise HostError(f"{what}. {back}.", error.evidence)
 

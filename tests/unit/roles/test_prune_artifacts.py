@@ -57,9 +57,10 @@ def test_the_program_prunes_each_application_by_itself(tmp_path: Path) -> None:
     version(tmp_path, "blog", "0.1", "2020-01-01T00:00:00Z")
     (tmp_path / "shop" / ".in-use").mkdir()
     (tmp_path / "shop" / ".in-use" / "production").write_text("1.1\n1.0\n")
+    (tmp_path / "shop" / "desired-production.signed").write_text("no version, but which of them runs\n")
     done = run(tmp_path, 2)
     assert done.returncode == 0, done.stderr
-    assert left(tmp_path, "shop") == {"1.0", "1.1", "1.3", "1.4"}
+    assert left(tmp_path, "shop") == {"1.0", "1.1", "1.3", "1.4", "desired-production.signed"}
     assert left(tmp_path, "blog") == {"0.1"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.tossable.fleet.plugins.module_utils.host.desired import Desired
 from ansible_collections.tossable.fleet.plugins.plugin_utils import planning
 
 TARGET = planning.Target("2", "2-bb", "bb", 100)
@@ -111,3 +112,67 @@ def test_the_newest_token_is_that_of_another_run() -> None:
     reports = {"a": {"fence": {"token": 0, "run": ""}}, "b": {"fence": {"token": 7, "run": "x"}}, "c": {"fence": {"token": 9, "run": "me"}}}
     assert planning.newest_token(reports, "me") == 7
     assert planning.newest_token({"c": reports["c"]}, "me") == 0
+
+
+def test_a_host_that_nobody_reaches_is_dead_and_one_in_trouble_is_not() -> None:
+    reports = {"app1": report(), "app2": {"reachable": False, "trouble": "no route"}, "app3": report(trouble="never provisioned")}
+    assert planning.dead_hosts(reports) == {"app2": "no route"}
+    assert planning.skipped({"app2": "no route\nat all"}) == ["  left out app2         no route"]
+
+
+@pytest.mark.parametrize(
+    ("dead", "budget", "hosts", "told"),
+    [
+        (0, 0, 4, None),
+        (1, 1, 4, None),
+        (1, 0, 4, "-e rollout_failure_budget=1"),
+        (2, 1, 4, "2 of 4 hosts are dead"),
+        (4, 4, 4, "No host"),
+        (0, 0, 0, None),
+    ],
+)
+def test_as_many_hosts_may_be_dead_as_the_budget_says_but_not_all(dead: int, budget: int, hosts: int, told: str | None) -> None:
+    lines = planning.budget_obstacles([f"app{number}" for number in range(dead)], budget, hosts)
+    assert [told in line for line in lines] == ([True] if told else []) if told else lines == []
+
+
+def test_a_host_that_nobody_reaches_is_not_in_service_whatever_the_balancer_says() -> None:
+    seen = {"backends": {"shop": {f"app{number}": {"status": "UP"} for number in range(4)}}}
+    reports = {f"app{number}": report(balancer_word="ready") for number in range(3)}
+    assert planning.in_service(reports, [seen], "shop", {"app3": "dead"}) == (4, 3)
+    assert planning.in_service(reports, [], "shop", {"app3": "dead"}) == (4, 3)
+
+
+def wish(release: str, token: int) -> Desired:
+    return Desired("shop", "lab", "deploy", release, release.rpartition("-")[0], "", "", "run", token, "")
+
+
+LIVES = {"app1": report(live="2-bb"), "app2": report(live="2-bb"), "app3": report(live="1-aa"), "app4": report(live=None)}
+
+
+@pytest.mark.parametrize(
+    ("desired", "newest", "version"),
+    [(None, 9, "2"), (wish("1-aa", 9), 9, "1"), (wish("3-cc", 9), 8, "3"), (wish("2-bb", 7), 9, "2")],
+)
+def test_the_goal_is_what_was_signed_or_else_what_most_hosts_run(desired: Desired | None, newest: int, version: str) -> None:
+    assert planning.reconcile_goal(LIVES, desired, newest) == version
+
+
+def test_what_was_signed_before_a_newer_run_and_most_do_not_run_is_for_a_person_to_decide() -> None:
+    with pytest.raises(ValueError, match=r"says 1-aa .*left 2-bb on 2, 1-aa on 1.*-e version="):
+        planning.reconcile_goal(LIVES, wish("1-aa", 8), 9)
+
+
+def test_a_fleet_that_is_split_evenly_and_signed_nothing_has_no_goal() -> None:
+    even = {"app1": report(live="2-bb"), "app2": report(live="1-aa")}
+    with pytest.raises(ValueError, match="no release that most hosts run"):
+        planning.reconcile_goal(even, None, 0)
+    with pytest.raises(ValueError, match="nothing on any"):
+        planning.reconcile_goal({"app1": report(live=None)}, None, 0)
+
+
+def test_a_run_that_changes_only_hosts_out_of_service_takes_none_out_of_it() -> None:
+    reports = {"app1": report(balancer_word="ready", live="2-bb", release="2-bb"), "app2": report(balancer_word="maint", live=None)}
+    assert planning.out_of_service_only(reports, planning.moves(reports, TARGET))
+    reports["app1"]["live"] = "1-aa"
+    assert not planning.out_of_service_only(reports, planning.moves(reports, TARGET))

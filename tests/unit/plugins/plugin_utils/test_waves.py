@@ -72,3 +72,29 @@ def test_a_list_that_leaves_hosts_out_is_refused(words: list[int | str]) -> None
 def test_what_is_no_wave_is_refused_by_name(words: object) -> None:
     with pytest.raises(ValueError, match="rollout_waves"):
         waves.sizes(words, 4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("words", "hosts", "budget"), [(0, 4, 0), (1, 4, 1), ("2", 4, 2), ("10%", 4, 0), ("10%", 25, 2), ("100%", 3, 3), ("0%", 9, 0)]
+)
+def test_failure_budget(words: int | str, hosts: int, budget: int) -> None:
+    assert waves.failure_budget(words, hosts) == budget
+
+
+@pytest.mark.parametrize("words", [-1, "few", None, True, "101%", [], 0.5])
+def test_what_is_no_budget_is_refused_by_name(words: object) -> None:
+    with pytest.raises(ValueError, match="rollout_failure_budget"):
+        waves.failure_budget(words, 4)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.lists(WAVE))
+def test_absent_hosts_lie_between_the_waves_and_change_none(here: list[bool], words: list[int | str]) -> None:
+    hosts = [f"app{number}" for number in range(len(here))]
+    absent = {host for host, present in zip(hosts, here, strict=True) if not present}
+    sizes = waves.sizes([*words, "100%"], len(hosts) - len(absent))
+    cut, start = [], 0
+    for size in waves.spread(sizes, hosts, absent):
+        cut.append(hosts[start : start + size])
+        start += size
+    assert start == len(hosts)
+    assert [sum(host not in absent for host in wave) for wave in cut] == (sizes or [0])

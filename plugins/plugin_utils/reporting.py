@@ -1,0 +1,49 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a run did, as lines for the terminal; which hosts it lost on the way. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+#: Results that a host's tasks registered, and when a host that could not be reached then died.
+_MOMENTS = {"release_staged": "while it was staged", "release_switch": "in its wave"}
+
+
+def died(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The hosts that could not be reached any more, each with when and what was found.
+
+    Only these: a host that was reached and whose release failed has an answer, which says ``reachable``.
+    """
+    found = {}
+    for host in hosts:
+        for name, moment in _MOMENTS.items():
+            result = hostvars[host].get(name) or {}
+            if result.get("reachable") is False:
+                found[host] = f"{moment}: {_first_line(result.get('msg'))}"
+    return found
+
+
+def left_out(lost: Mapping[str, str], app: str) -> list[str]:
+    """A line for each host that was left out, and one with what brings them right."""
+    if not lost:
+        return []
+    lines = [f"{host} was left out, it was dead {_first_line(why)}" for host, why in lost.items()]
+    return [*lines, f"Once they are back they are brought right by: ansible-playbook playbooks/reconcile.yml -e app={app}"]
+
+
+def ended_well(kind: str, plan: Mapping[str, Any], lost: Mapping[str, str], signed: str) -> list[str]:
+    """What the run brought about; the hosts that it left out come last."""
+    hosts = {host: move for host, move in plan["hosts"].items() if host not in lost}
+    lines = [f"{kind} {plan['app']} {plan['version']}: {plan['release']} on {len(hosts)} hosts"]
+    if kind == "reconcile":
+        moved = [f"{host}: {move['from'] or 'nothing'} -> {move['to']}" for host, move in hosts.items() if move["changes"]]
+        lines += moved or ["Every host that can be reached was right already."]
+    return [*lines, *([signed] if signed else []), *left_out(lost, plan["app"])]
+
+
+def _first_line(text: object) -> str:
+    return str(text or "no reason known").strip().splitlines()[0]
