@@ -101,6 +101,17 @@ def test_the_plan_tells_who_moves_in_which_wave() -> None:
     assert lines[3].endswith("2-bb (already there)")
 
 
+def test_a_plan_with_gaps_shows_where_they_are() -> None:
+    moves = planning.moves({"app1": report(), "app22": {"reachable": False}}, TARGET)
+    lines = planning.summary("deploy", "shop", TARGET, moves, [], migrations=["migrations   0007 (reversible)"], unknown=["app22"])
+    assert lines == [
+        "deploy shop 2 (2-bb) on 2 hosts in ? waves",
+        "  wave ?  app1   1-aa -> 2-bb",
+        "  wave ?  app22  unknown -> 2-bb",
+        "migrations   0007 (reversible)",
+    ]
+
+
 def test_the_newest_token_is_that_of_another_run() -> None:
     reports = {"a": {"fence": {"token": 0, "run": ""}}, "b": {"fence": {"token": 7, "run": "x"}}, "c": {"fence": {"token": 9, "run": "me"}}}
     assert planning.newest_token(reports, "me") == 7
