@@ -153,7 +153,7 @@ def _whole(
         "first_on": plan_changes.first_on(reached),
         "files": sum(entry.type != manifest.DIRECTORY for entry in found.files),
         "fetch": plan_changes.to_fetch(known, target.release, found.archive.size),
-        "configuration": plan_changes.configuration(known),
+        "configuration": plan_changes.configuration(known) if given["kind"] == "deploy" else [],
         "estimate": plan_changes.estimate(reached, known, target.release, given["bake_seconds"] if bakes else 0) if whole else None,
     }
     table = planning.summary(given["kind"], given["app"], target, hosts, plan["waves"], unknown=hosts.keys() - known.keys())

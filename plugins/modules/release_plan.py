@@ -252,8 +252,8 @@ fetch:
   returned: when the version is known
   type: dict
 configuration:
-  description: Names of the environment variables that change, as C(changes) with a sign in front (C(+) new, C(~) other value, C(-) gone), and the C(hosts)
-    that agree in it. Empty where hosts report no configuration.
+  description: Names of the environment variables that a deployment changes, as C(changes) with a sign in front (C(+) new, C(~) other value, C(-) gone), and the C(hosts)
+    that agree in it. Empty where hosts report no configuration, and for a rollback, which brings back what that release ran with.
   returned: when the version is known
   type: list
   elements: dict

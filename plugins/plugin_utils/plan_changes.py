@@ -35,7 +35,7 @@ def files(old: Manifest, new: Manifest) -> dict[str, Any]:
 
 
 def configuration(reports: Mapping[str, Report]) -> list[dict[str, Any]]:
-    """Names of the variables that change (``+`` new, ``~`` other value, ``-`` gone), hosts that agree together.
+    """Names of the variables that a deployment changes (``+`` new, ``~`` other value, ``-`` gone), hosts that agree together.
 
     Hosts that report no configuration are left out.
     """

@@ -41,22 +41,23 @@ def decides(
     """All that decides what will happen, as data.
 
     ``what`` holds app, kind, environment, version, release and digest; ``hosts`` the moves as `place` returns them; ``migrations`` the names of those
-    that are pending, in their order. A host's reported configuration is the one that it is to have, by its digest.
+    that are pending, in their order. A deployment takes the configuration that is wanted, by its digest, a rollback leaves the live one.
     """
+    deploys = what["kind"] == "deploy"
     return {
         **{key: what[key] for key in ("app", "kind", "environment", "version", "release", "digest")},
-        "hosts": {host: _decides_host(move, reports[host].get("configuration") or {}) for host, move in hosts.items()},
+        "hosts": {host: _decides_host(move, reports[host].get("configuration") or {}, deploys) for host, move in hosts.items()},
         "waves": list(waves),
         "capacity": capacity,
         "migrations": list(migrations),
     }
 
 
-def _decides_host(move: Mapping[str, Any], configuration: Mapping[str, Any]) -> dict[str, Any]:
+def _decides_host(move: Mapping[str, Any], configuration: Mapping[str, Any], deploys: bool) -> dict[str, Any]:
     return {
         **{key: move[key] for key in ("from", "to", "changes", "wave")},
-        "configuration": configuration.get("wanted"),
-        "configuration_changes": sorted(configuration.get("changes") or ()),
+        "configuration": configuration.get("wanted" if deploys else "live"),
+        "configuration_changes": sorted(configuration.get("changes") or ()) if deploys else [],
     }
 
 

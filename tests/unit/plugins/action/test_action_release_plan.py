@@ -143,10 +143,11 @@ def test_a_live_release_that_nobody_signed_is_told(store: dict[str, Manifest], m
 
 
 def test_a_rollback_takes_commits_away_and_does_not_bake(store: dict[str, Manifest]) -> None:
-    reports = {host: report(live=NEW, release=NEW, previous=OLD, staged=[OLD, NEW]) for host in ("app1", "app2")}
+    reports = {host: report(live=NEW, release=NEW, previous=OLD, staged=[OLD, NEW], configuration={"changes": ["+NEW"]}) for host in ("app1", "app2")}
     found = plan(kind="rollback", version=None, reports=reports, bake_seconds=90)
     assert (found["release"], found["estimate"]["baking"], found["fetch"]["hosts"]) == (OLD, 0, [])
     assert found["changes"][0]["commits"]["from"] == "b" * 40
+    assert found["configuration"] == []
 
 
 def test_a_deployment_behind_balancers_bakes_wave_by_wave(store: dict[str, Manifest]) -> None:

@@ -85,6 +85,15 @@ def test_a_host_without_a_configuration_has_a_plan_too() -> None:
     assert plan_id.name(bare) != plan_id.name(decides())
 
 
+def test_what_the_next_deployment_would_configure_does_not_decide_a_rollback() -> None:
+    def back(live: str, wanted: str) -> str:
+        reports = {host: {"configuration": {"live": live, "wanted": wanted, "changes": ["~" + wanted]}} for host in MOVES}
+        return plan_id.name(plan_id.decides({**WHAT, "kind": "rollback"}, plan_id.place(MOVES, [1, 2]), reports, [1, 2], 1))
+
+    assert back("c1", "c2") == back("c1", "c3")
+    assert back("c1", "c2") != back("c4", "c2")
+
+
 def test_hosts_that_no_wave_reaches_have_none() -> None:
     assert [move["wave"] for move in plan_id.place(MOVES, [1]).values()] == [1, None, None]
 
