@@ -100,7 +100,7 @@ options:
     type: str
     default: ''
   source:
-    description: Folder of the application's source on the controller, in a git checkout, for the commits between two releases. Empty where there is none.
+    description: Folder of the application's source in a git checkout on the controller, for the commits between two releases, or empty.
     type: str
     default: ''
   bake_seconds:
@@ -210,7 +210,7 @@ capacity:
   returned: always
   type: int
 hosts:
-  description: For each host the release it comes C(from), the one it goes C(to), whether that C(changes) anything, and the number of its C(wave), from 1.
+  description: For each host the release it comes C(from), the one it goes C(to), whether that C(changes) anything, and its C(wave), from 1.
   returned: when the version is known
   type: dict
 changes:
@@ -231,8 +231,8 @@ changes:
       type: str
     commits:
       description:
-        - The commits C(from) and C(to), and those between. C(added) come with the wanted release, C(removed) go with the live one, both with C(count) and
-          the C(first) 20 as lines, newest first.
+        - The commits C(from) and C(to), and those between. C(added) come with the wanted release, C(removed) go with the live one, both with
+          C(count) and the C(first) 20 as lines, newest first.
         - Both are null where O(source) cannot tell, and C(unknown) says why.
       type: dict
     files:
@@ -252,8 +252,10 @@ fetch:
   returned: when the version is known
   type: dict
 configuration:
-  description: Names of the environment variables that a deployment changes, as C(changes) with a sign in front (C(+) new, C(~) other value, C(-) gone), and the C(hosts)
-    that agree in it. Empty where hosts report no configuration, and for a rollback, which brings back what that release ran with.
+  description:
+    - Names of the environment variables that a deployment changes, as C(changes) with a sign in front (C(+) new, C(~) other value, C(-) gone),
+      and the C(hosts) that agree in it.
+    - Empty where hosts report no configuration, and for a rollback, which brings back what that release ran with.
   returned: when the version is known
   type: list
   elements: dict
