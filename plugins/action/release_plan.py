@@ -110,6 +110,8 @@ class ActionModule(ActionBase):
             plan |= _whole(given, plan, found, target, known)
             plan["closing"] = plan_view.closing(plan, self._task.check_mode)
             plan["summary"] += plan["closing"]
+        else:
+            obstacles += plan_id.confirm_obstacles(given["confirm"], None, "")
         plan["reason"] = "; ".join([given[word] for word in ("reason", "force", "override") if given[word]] + _said(plan))
         if obstacles:
             plan |= {"failed": True, "msg": "\n".join(["Nothing was changed. In the way:", *(f"- {line}" for line in obstacles)])}

@@ -117,8 +117,9 @@ def test_obstacles_are_told_all_at_once_beside_the_plan(store: dict[str, Manifes
 
 
 def test_without_a_version_the_hosts_are_shown(store: dict[str, Manifest]) -> None:
-    found = plan(version="7")
-    assert found["msg"].endswith("- 7: there is no such version in the store.")
+    found = plan(version="7", confirm="yes")
+    assert found["obstacles"][0] == "7: there is no such version in the store."
+    assert found["obstacles"][1].startswith("confirm is 'yes', which names no plan")
     assert found["summary"][1:] == [f"  {host}  {OLD}" for host in ("app1", "app2", "app3")]
 
 
