@@ -116,4 +116,9 @@ def command(argv: Sequence[str], plan: str) -> str:
             continue
         if not _CONFIRM.fullmatch(value):
             kept += ["-e", "..." if _SECRET.search(value) and not value.startswith("@") else value]
-    return shlex.join([*kept, "-e", f"confirm={plan}"])
+    return " ".join(_quoted(word) for word in [*kept, "-e", f"confirm={plan}"])
+
+
+def _quoted(word: str) -> str:
+    """The word as a shell takes it: in double quotes where it holds single ones, as people write a reason."""
+    return f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else shlex.quote(word)

@@ -49,10 +49,10 @@ def test_a_plan_shows_what_will_happen_and_is_applied_as_it_was_shown(fleet: Fle
     assert re.search(r"deploy storefront 1\.1\.0 \(1\.1\.0-[0-9a-f]{8}\) on 4 hosts in 3 waves", table), table
     for host, wave in zip(fleet.hosts(), (1, 2, 3, 3), strict=True):
         assert re.search(rf"  wave {wave}  {host}  1\.0\.0-\w+ -> 1\.1\.0-\w+\n", table), table
-    assert re.search(r"\n    commits +\S.* against 1\.0\.0-", table), table
-    assert re.search(r"\n    files +0 added, \d+ changed, 0 removed against 1\.0\.0-\w+\n +~ .*VERSION", table), table
-    assert re.search(r"\n    takes +(about|no history)", table), table
-    assert re.search(r"\n    in the way +nothing\n", table), table
+    assert re.search(r"\n +commits +\S.* against 1\.0\.0-", table), table
+    assert re.search(r"\n +files +0 added, \d+ changed, 0 removed against 1\.0\.0-\w+\n +~ .*VERSION", table), table
+    assert re.search(r"\n +takes +(about|no history)", table), table
+    assert re.search(r"\n +in the way +nothing\n", table), table
     assert len(table.splitlines()) <= 42, table
 
     seconds = time.monotonic()

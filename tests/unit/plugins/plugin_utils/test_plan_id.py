@@ -136,11 +136,14 @@ def test_a_plan_that_is_not_whole_is_not_compared() -> None:
             'deploy.yml --limit app1 -e \'{"rollout_waves": [1, "100%"]}\' -e confirm=plan-1',
         ),
         ("deploy.yml -e version=2 -e db_password=hunter2 -e @keys.yml", "deploy.yml -e version=2 -e ... -e @keys.yml -e confirm=plan-1"),
-        ("deploy.yml --tags stage -e \"reason='it is time'\"", "deploy.yml --tags stage -e 'reason='\"'\"'it is time'\"'\"'' -e confirm=plan-1"),
+        ("deploy.yml --tags stage -e \"reason='it is time'\"", "deploy.yml --tags stage -e \"reason='it is time'\" -e confirm=plan-1"),
+        ("deploy.yml -e 'reason=it'\\''s $5'", "deploy.yml -e 'reason=it'\"'\"'s $5' -e confirm=plan-1"),
     ],
 )
 def test_the_command_is_the_one_that_showed_the_plan_with_the_confirmation(typed: str, told: str) -> None:
-    assert plan_id.command(["/opt/venv/bin/ansible-playbook", *shlex.split(typed)], "plan-1") == f"ansible-playbook {told}"
+    command = plan_id.command(["/opt/venv/bin/ansible-playbook", *shlex.split(typed)], "plan-1")
+    assert command == f"ansible-playbook {told}"
+    assert shlex.split(command)[-2:] == ["-e", "confirm=plan-1"]
 
 
 @pytest.mark.parametrize("argv", [[], ["/usr/bin/ansible-runner", "worker"]])
