@@ -74,7 +74,7 @@ class ActionModule(ActionBase):
         reports, kind, app = given["reports"], given["kind"], given["app"]
         obstacles = [line for host, report in reports.items() for line in planning.host_obstacles(host, report)]
         known = {host: report for host, report in reports.items() if not planning.host_obstacles(host, report)}
-        capacity, wave_sizes, found = 0, [], None
+        capacity, wave_sizes = 0, []
         with _noting(obstacles):
             capacity = waves.capacity(given["min_healthy"], *planning.in_service(reports, given["balancers"].values(), app))
             wave_sizes = waves.split(waves.sizes(given["waves"], len(reports)), capacity)
@@ -82,8 +82,7 @@ class ActionModule(ActionBase):
             untimely = windows.obstacles(datetime.now(tz=UTC), given["windows"], given["freezes"], given["timezone"])
             # The way back is always open.
             obstacles += [] if given["override"] or kind == "rollback" else untimely
-        with _noting(obstacles):
-            found = _signed_manifest(given, _version(given))
+        found = _target(given, obstacles)
         serving = [host for host, report in known.items() if report["balancer_word"] == "ready"]
         obstacles += [line for name, seen in given["balancers"].items() for line in planning.balancer_obstacles(name, seen, app, serving)]
         run = given["run"] or deployment_lock.new_run()
@@ -125,6 +124,15 @@ def _noting(obstacles: list[str]) -> Iterator[None]:
         yield
     except (ValueError, HostError) as error:
         obstacles.append(str(error))
+
+
+def _target(given: dict[str, Any], obstacles: list[str]) -> manifest.Manifest | None:
+    """The manifest of the version that the fleet goes to, None where something stands in the way of it."""
+    try:
+        return _signed_manifest(given, _version(given))
+    except (ValueError, HostError) as error:
+        obstacles.append(str(error))
+        return None
 
 
 def _said(plan: dict[str, Any]) -> list[str]:
