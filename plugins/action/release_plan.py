@@ -6,19 +6,31 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-from ansible.errors import AnsibleActionFail
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 from ansible_collections.tossable.fleet.plugins.module_utils.host import manifest, signature
 from ansible_collections.tossable.fleet.plugins.module_utils.host.desired import MAX_BYTES, NAMESPACE, Desired, file_name, parse, split
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, migrations, planning, waves, windows
+from ansible_collections.tossable.fleet.plugins.plugin_utils import (
+    commits,
+    deployment_lock,
+    migrations,
+    plan_changes,
+    plan_id,
+    plan_view,
+    planning,
+    waves,
+    windows,
+)
 
 _SPEC = {
     "app": {"type": "str", "required": True},
@@ -54,6 +66,9 @@ _SPEC = {
     "migrations": {"type": "dict"},
     "migration_seconds": {"type": "int", "default": 600},
     "lock_seconds": {"type": "int", "default": 900},
+    "source": {"type": "str", "default": ""},
+    "bake_seconds": {"type": "float", "default": 0},
+    "confirm": {"type": "str", "default": ""},
 }
 
 
@@ -65,78 +80,172 @@ class ActionModule(ActionBase):
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the plan, or fail with everything that stands in its way."""
+        """Return the plan, as far as it can be computed; fail with everything that stands in its way."""
         _checked, given = self.validate_argument_spec(argument_spec=_SPEC)
         result: dict[str, Any] = super().run(tmp, task_vars)
-        asked = given["reports"]
-        absent = planning.dead_hosts(asked)
-        reports = given["reports"] = {host: report for host, report in asked.items() if host not in absent}
-        try:
-            fleet, serving_now = planning.in_service(reports, given["balancers"].values(), given["app"], absent)
-            budget = len(asked) if given["kind"] == "reconcile" else waves.failure_budget(given["failure_budget"], fleet)
-            if over := planning.budget_obstacles(absent, budget, len(asked)):
-                _refuse([*(line for host, report in asked.items() for line in planning.host_obstacles(host, report)), *over])
-            _refuse([line for host, report in reports.items() for line in planning.host_obstacles(host, report)])
+        asked, kind, app = given["reports"], given["kind"], given["app"]
+        obstacles: list[str] = []
+        absent, budget, fleet, serving_now = planning.dead_hosts(asked), 0, len(asked), 0
+        with _noting(obstacles):
+            fleet, serving_now = planning.in_service(_without(asked, absent), given["balancers"].values(), app, absent)
+            budget = len(asked) if kind == "reconcile" else waves.failure_budget(given["failure_budget"], fleet)
+        over = planning.budget_obstacles(absent, budget, len(asked))
+        # Beyond the budget nobody is left out: what stands in the way is shown with all that the hosts were to do.
+        absent = {} if over else absent
+        reports = given["reports"] = _without(asked, absent)
+        obstacles += [*(line for host, report in reports.items() for line in planning.host_obstacles(host, report)), *over]
+        known = {host: report for host, report in reports.items() if not planning.host_obstacles(host, report)}
+        with _noting(obstacles):
             untimely = windows.obstacles(datetime.now(tz=UTC), given["windows"], given["freezes"], given["timezone"])
-            desired = _desired_state(given) if given["kind"] == "reconcile" and not given["version"] else None
-            version = _version(given, desired)
-            found = _signed_manifest(given, version)
-            target = planning.Target(found.version, found.release_id, found.archive.sha256, found.total + found.archive.size)
-            hosts = planning.moves(reports, target, given["kind"])
-            whole = planning.out_of_service_only(reports, hosts) and given["kind"] == "reconcile"
-            capacity = max(len(asked), 1) if whole else waves.capacity(given["min_healthy"], fleet, serving_now)
-            wave_sizes = waves.split(waves.sizes(given["waves"], len(reports)), capacity)
-        except (ValueError, HostError) as error:
-            raise AnsibleActionFail(str(error)) from None
-        migrating = migrations.deployment(
-            given["kind"],
-            target.release,
-            [migration.told() for migration in found.migrations],
-            given["migrations"],
-            reports,
-            given["migration_seconds"],
-            given["lock_seconds"],
-        )
-        serving = [host for host, report in reports.items() if report["balancer_word"] == "ready"]
-        _refuse(
             # The way back is always open.
-            ([] if given["override"] or given["kind"] != "deploy" else untimely)
-            + ([] if given["force"] or given["kind"] == "reconcile" else planning.bad_obstacles(reports, target))
-            + [line for host, report in reports.items() for line in planning.space_obstacles(host, report, target)]
-            + migrating.obstacles
-            + [line for name, seen in given["balancers"].items() for line in planning.balancer_obstacles(name, seen, given["app"], serving)]
-        )
+            obstacles += untimely if kind == "deploy" and not given["override"] else []
+        found, desired = _target(given, obstacles)
+        target = found and planning.Target(found.version, found.release_id, found.archive.sha256, found.total + found.archive.size)
+        moves = planning.moves(reports, target, kind) if target else {}
+        capacity, wave_sizes = 0, []
+        with _noting(obstacles):
+            spare = kind == "reconcile" and bool(target) and planning.out_of_service_only(reports, moves)
+            capacity = max(len(asked), 1) if spare else waves.capacity(given["min_healthy"], fleet, serving_now)
+            wave_sizes = waves.split(waves.sizes(given["waves"], len(reports)), capacity)
+        serving = [host for host, report in known.items() if report["balancer_word"] == "ready"]
+        obstacles += [line for name, seen in given["balancers"].items() for line in planning.balancer_obstacles(name, seen, app, serving)]
         run = given["run"] or deployment_lock.new_run()
-        return {
+        plan: dict[str, Any] = {
             **result,
             "changed": False,
-            "app": given["app"],
-            "version": target.version,
-            "release": target.release,
-            "digest": target.digest,
-            "url": f"{given['store_url']}/{given['app']}/{target.version}",
+            "app": app,
+            "kind": kind,
+            "environment": given["environment"],
             "run": run,
             "by": deployment_lock.somebody(given["by"]),
-            "reason": "; ".join(given[word] for word in ("reason", "force", "override") if given[word]),
-            "token": planning.newest_token(reports, run),
-            "waves": waves.spread(wave_sizes, list(asked), absent),
+            "token": planning.newest_token(known, run),
+            "waves": wave_sizes,
             "capacity": capacity,
             "budget": budget,
             "absent": absent,
             "back": desired is not None and desired.kind == "rollback",
-            "hosts": hosts,
-            "migrations": migrating.told(),
-            "summary": [
-                *planning.summary(given["kind"], given["app"], target, hosts, wave_sizes),
-                *planning.skipped(absent),
-                *migrating.lines,
-            ],
+            "obstacles": obstacles,
+            "id": None,
+            "closing": [],
+            "migrations": migrations.NOTHING.told(),
+            "summary": [*plan_view.unplanned(kind, app, reports), *planning.skipped(absent)],
         }
+        if found and target:
+            obstacles += [] if given["force"] or kind == "reconcile" else planning.bad_obstacles(known, target)
+            obstacles += [line for host, report in known.items() for line in planning.space_obstacles(host, report, target)]
+            plan |= _whole(given, plan, found, target, moves, known)
+            plan["closing"] = plan_view.closing(plan, self._task.check_mode)
+            plan["summary"] += plan["closing"]
+        else:
+            obstacles += plan_id.confirm_obstacles(given["confirm"], None, "")
+        plan["reason"] = "; ".join([given[word] for word in ("reason", "force", "override") if given[word]] + _said(plan))
+        if obstacles:
+            plan |= {"failed": True, "msg": "\n".join(["Nothing was changed. In the way:", *(f"- {line}" for line in obstacles)])}
+        # Ansible cuts all hosts of a play into waves, also those that are left out.
+        return {**plan, "waves": waves.spread(wave_sizes, list(asked), absent) if wave_sizes else []}
 
 
-def _refuse(obstacles: list[str]) -> None:
-    if obstacles:
-        raise AnsibleActionFail("\n".join(["Nothing was changed. In the way:", *(f"- {line}" for line in obstacles)]))
+def _without(reports: dict[str, planning.Report], absent: Collection[str]) -> dict[str, planning.Report]:
+    return {host: report for host, report in reports.items() if host not in absent}
+
+
+@contextmanager
+def _noting(obstacles: list[str]) -> Iterator[None]:
+    """What cannot be decided stands in the way, and the rest of the plan is computed all the same."""
+    try:
+        yield
+    except (ValueError, HostError) as error:
+        obstacles.append(str(error))
+
+
+def _target(given: dict[str, Any], obstacles: list[str]) -> tuple[manifest.Manifest | None, Desired | None]:
+    """The manifest of the version that the fleet goes to, None where something stands in the way of it; and the desired state that named it."""
+    desired = None
+    try:
+        desired = _desired_state(given) if given["kind"] == "reconcile" and not given["version"] else None
+        return _signed_manifest(given, _version(given, desired)), desired
+    except (ValueError, HostError) as error:
+        obstacles.append(str(error))
+        return None, desired
+
+
+def _said(plan: dict[str, Any]) -> list[str]:
+    return [f"{plan['id']} confirmed"] if plan.get("confirmed") else []
+
+
+def _whole(
+    given: dict[str, Any],
+    plan: dict[str, Any],
+    found: manifest.Manifest,
+    target: planning.Target,
+    moves: dict[str, dict[str, Any]],
+    known: dict[str, planning.Report],
+) -> dict[str, Any]:
+    """What the plan holds besides, once it is known where the fleet goes; adds to the obstacles where another plan was confirmed."""
+    migrating = migrations.deployment(
+        given["kind"],
+        target.release,
+        [migration.told() for migration in found.migrations],
+        given["migrations"],
+        known,
+        given["migration_seconds"],
+        given["lock_seconds"],
+    )
+    plan["obstacles"] += migrating.obstacles
+    hosts = plan_id.place(moves, plan["waves"])
+    reached = {host: hosts[host] for host in known}
+    release = {"version": target.version, "release": target.release, "digest": target.digest}
+    unseen = len(known) < len(hosts) or any(balancer.get("trouble") for balancer in given["balancers"].values())
+    whole = bool(plan["waves"]) and not unseen
+    due = [migration["id"] for migration in migrating.pending]
+    name = plan_id.name(plan_id.decides({**plan, **release}, hosts, known, plan["waves"], plan["capacity"], due)) if whole else None
+    command = plan_id.command(sys.argv, name) if name else None
+    plan["obstacles"] += plan_id.confirm_obstacles(given["confirm"], name, command or "")
+    bakes = given["kind"] == "deploy" and given["balancers"] and any(report.get("live") for report in known.values())
+    more = {
+        **release,
+        "id": name,
+        "command": command,
+        "confirmed": bool(name) and given["confirm"] == name,
+        "url": f"{given['store_url']}/{given['app']}/{target.version}",
+        "hosts": hosts,
+        "migrations": migrating.told(),
+        "changes": [_compare(given, found, live, on) for live, on in plan_changes.live_releases(reached).items()],
+        "first_on": plan_changes.first_on(reached),
+        "files": sum(entry.type != manifest.DIRECTORY for entry in found.files),
+        "fetch": plan_changes.to_fetch(known, target.release, found.archive.size),
+        "configuration": plan_changes.configuration(known) if given["kind"] == "deploy" else [],
+        "estimate": plan_changes.estimate(reached, known, target.release, given["bake_seconds"] if bakes else 0) if whole else None,
+    }
+    table = planning.summary(
+        given["kind"],
+        given["app"],
+        target,
+        hosts,
+        plan["waves"],
+        migrations=[*planning.skipped(plan["absent"]), *migrating.lines],
+        unknown=hosts.keys() - known.keys(),
+    )
+    return {**more, "summary": [*table, *plan_view.lines({**plan, **more})]}
+
+
+def _compare(given: dict[str, Any], wanted: manifest.Manifest, live: str, hosts: list[str]) -> dict[str, Any]:
+    """The commits and files between a live release and the wanted one, as far as the store still has the live one."""
+    compared: dict[str, Any] = {"from": live, "hosts": hosts, "commits": None, "files": None, "unknown": None}
+    version = live.rpartition("-")[0]
+    try:
+        old = _signed_manifest(given, version)
+    except _MissingError:
+        return {**compared, "unknown": f"{version} is no longer in the store"}
+    except HostError as error:
+        return {**compared, "unknown": str(error)}
+    if old.release_id != live:
+        return {**compared, "unknown": f"the store has other bytes under {version} by now"}
+    return {**compared, "commits": commits.between(given["source"], old.commit, wanted.commit), "files": plan_changes.files(old, wanted)}
+
+
+class _MissingError(HostError):
+    """The artifact store does not have that version."""
 
 
 def _version(given: dict[str, Any], desired: Desired | None = None) -> str:
@@ -199,7 +308,10 @@ def _fetch(url: str, version: str) -> bytes:
     try:
         return bytes(open_url(url, timeout=10, http_agent="tossable").read(manifest.MAX_MANIFEST_BYTES))
     except HTTPError as error:
-        what = "there is no such version in the store" if error.code == 404 else f"{error.code} {error.reason}"
-        raise HostError(f"{url}: {what}. Build and upload it: ansible-playbook playbooks/build.yml -e version={version}") from None
+        missing = error.code == 404
+        what = "there is no such version in the store" if missing else f"{error.code} {error.reason}"
+        raise (_MissingError if missing else HostError)(
+            f"{url}: {what}. Build and upload it: ansible-playbook playbooks/build.yml -e version={version}"
+        ) from None
     except OSError as error:
         raise HostError(f"The artifact store does not answer ({url}: {error}). Look at nginx on the ops host, and at its firewall.") from None

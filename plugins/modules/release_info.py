@@ -98,6 +98,16 @@ fence:
   description: The newest fencing token of the deployment lock that the host has seen (C(token), 0 for none), and its C(run).
   returned: when the host answered
   type: dict
+switch_seconds:
+  description: What the last ten switches took that ended well, deployments and rollbacks, in seconds, the newest last.
+  returned: when the host answered
+  type: list
+  elements: float
+stage_seconds:
+  description: What fetching, verifying and unpacking took the last ten times, in seconds, the newest last.
+  returned: when the host answered
+  type: list
+  elements: float
 staged:
   description: Releases on the host, oldest first.
   returned: when the host answered

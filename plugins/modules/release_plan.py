@@ -13,8 +13,8 @@ module: release_plan
 short_description: Decide what a deployment or a rollback does, and what stands in its way
 description:
   - Runs on the controller only. Fetches the version's manifest from the artifact store, proves its signature, compares it with
-    what every host and load balancer reported, and returns the plan.
-  - Fails with everything that stands in the way, before anything has changed.
+    what every host and load balancer reported, and with the release that is live, and returns the plan.
+  - Fails with everything that stands in the way, before anything has changed. Also then the result holds the plan, as far as it could be computed.
 version_added: 0.1.0
 options:
   app:
@@ -53,6 +53,26 @@ options:
     description: How many hosts stay in service at any moment, a number or a share of the fleet; a wave that would break that is split.
     type: raw
     default: 0
+  failure_budget:
+    description: How many hosts that cannot be reached the run leaves out, a number or a share of the fleet.
+    type: raw
+    default: 0
+  environment:
+    description: Name of the environment, which belongs to the plan's name and names the desired state in the store.
+    type: str
+    default: ''
+  desired_signers:
+    description: Who may sign the desired state, which tells where V(reconcile) goes.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      principal:
+        description: Name of the signer.
+        type: str
+      key:
+        description: Public key in OpenSSH's format.
+        type: str
   reports:
     description: What M(tossable.fleet.release_info) returned, by host, in the order of the waves.
     type: dict
@@ -108,12 +128,24 @@ options:
     description: Seconds that the deployment lock lasts without being renewed.
     type: int
     default: 900
+  source:
+    description: Folder of the application's source in a git checkout on the controller, for the commits between two releases, or empty.
+    type: str
+    default: ''
+  bake_seconds:
+    description: How long a wave of a deployment bakes at most, for the estimate.
+    type: float
+    default: 0
+  confirm:
+    description: The RV(id) of the plan that is meant. It stands in the way where the plan is another one by now.
+    type: str
+    default: ''
 attributes:
   check_mode:
     description: Changes nothing in any mode.
     support: full
   diff_mode:
-    description: There is nothing to show.
+    description: The plan itself tells what changes, in RV(summary), in any mode.
     support: none
 author:
   - Tossable Fleet maintainers (@tossable)
@@ -133,38 +165,136 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+id:
+  description:
+    - Name of the plan, C(plan-) and 8 hex digits over all that decides what will happen. The application, kind and environment; version, release
+      and digest; each host's wave, live release and wanted configuration; the capacity; the pending migrations.
+    - Null where a host or a load balancer did not report, or where there are no waves.
+  returned: always
+  type: str
+confirmed:
+  description: Whether O(confirm) names this plan.
+  returned: when the version is known
+  type: bool
+command:
+  description: What to type to apply exactly this plan. Extra variables that look like secrets are left out of it. Null where RV(id) is.
+  returned: when the version is known
+  type: str
+obstacles:
+  description: What stands in the way, in words. Where it is not empty the result is a failed one, and RV(ignore:msg) holds them all.
+  returned: always
+  type: list
+  elements: str
+app:
+  description: Name of the application.
+  returned: always
+  type: str
+kind:
+  description: As in O(kind).
+  returned: always
+  type: str
+environment:
+  description: As in O(environment).
+  returned: always
+  type: str
+version:
+  description: The version.
+  returned: when the version is known
+  type: str
 release:
   description: Release id, version and the first 8 digits of the archive's sha256.
-  returned: success
+  returned: when the version is known
   type: str
 digest:
   description: The archive's sha256, 64 hex digits.
-  returned: success
+  returned: when the version is known
   type: str
 url:
   description: Folder of the version in the artifact store.
-  returned: success
+  returned: when the version is known
   type: str
 run:
   description: Id of this run, its time (UTC) first.
-  returned: success
+  returned: always
+  type: str
+by:
+  description: Who orders it.
+  returned: always
+  type: str
+reason:
+  description: Why, with the reasons of O(force) and O(override) and with the plan that was confirmed; hosts keep it in their journals.
+  returned: always
   type: str
 token:
   description: The newest fencing token of the deployment lock that a host has seen from another run, 0 for none.
-  returned: success
+  returned: always
   type: int
 waves:
   description: Numbers of hosts, wave by wave.
-  returned: success
+  returned: always
   type: list
   elements: int
 capacity:
-  description: How many hosts may be out of service at a time.
-  returned: success
+  description: How many hosts may be out of service at a time, 0 where that could not be told.
+  returned: always
   type: int
 hosts:
-  description: For each host the release it comes C(from), the one it goes C(to), and whether that C(changes) anything.
-  returned: success
+  description: For each host the release it comes C(from), the one it goes C(to), whether that C(changes) anything, and its C(wave), from 1.
+  returned: when the version is known
+  type: dict
+changes:
+  description: What changes against each release that is live now.
+  returned: when the version is known
+  type: list
+  elements: dict
+  contains:
+    from:
+      description: The live release.
+      type: str
+    hosts:
+      description: The hosts that run it.
+      type: list
+      elements: str
+    unknown:
+      description: Why nothing can be compared, for example that the version is no longer in the store; else null.
+      type: str
+    commits:
+      description:
+        - The commits C(from) and C(to), and those between. C(added) come with the wanted release, C(removed) go with the live one, both with
+          C(count) and the C(first) 20 as lines, newest first.
+        - Both are null where O(source) cannot tell, and C(unknown) says why.
+      type: dict
+    files:
+      description: Files and links that are C(added), C(changed) and C(removed), each with C(count) and the C(first) ten paths.
+      type: dict
+first_on:
+  description: The hosts on which nothing is live yet.
+  returned: when the version is known
+  type: list
+  elements: str
+files:
+  description: How many files and links the wanted release has.
+  returned: when the version is known
+  type: int
+fetch:
+  description: The C(bytes) that each host has to fetch, and the C(hosts) that do not have the release yet.
+  returned: when the version is known
+  type: dict
+configuration:
+  description:
+    - Names of the environment variables that a deployment changes, as C(changes) with a sign in front (C(+) new, C(~) other value, C(-) gone),
+      and the C(hosts) that agree in it.
+    - Empty where hosts report no configuration, and for a rollback, which brings back what that release ran with.
+  returned: when the version is known
+  type: list
+  elements: dict
+estimate:
+  description:
+    - How long the run will take on the hosts, by what their last switches took. C(seconds), null where there is no history, made of C(switching),
+      C(staging) and, at most, C(baking).
+    - C(fewest) and C(most) are how many switches a host's figure is made of, C(without_history) names the hosts that have none.
+    - Null where RV(id) is.
+  returned: when the version is known
   type: dict
 migrations:
   description: The C(pending) expand migrations of the release in their order (each with C(id), C(phase), C(class)), and the C(host) that runs them.
@@ -172,7 +302,12 @@ migrations:
   type: dict
 summary:
   description: The plan as lines for the terminal.
-  returned: success
+  returned: always
+  type: list
+  elements: str
+closing:
+  description: Of these the last ones, the plan's name and in check mode the command that applies it.
+  returned: always
   type: list
   elements: str
 """

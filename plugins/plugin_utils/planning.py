@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from ansible_collections.tossable.fleet.plugins.module_utils.host.desired import Desired
@@ -210,15 +211,26 @@ def skipped(absent: Mapping[str, str]) -> list[str]:
     return [f"  left out {host:<12} {trouble.splitlines()[0] if trouble else 'dead'}" for host, trouble in absent.items()]
 
 
-def summary(kind: str, app: str, target: Target, plan: Mapping[str, Mapping[str, Any]], waves: Sequence[int]) -> list[str]:
-    """The plan as lines for the terminal: a head line, then a line per wave, then a line per host."""
+def summary(
+    kind: str,
+    app: str,
+    target: Target,
+    plan: Mapping[str, Mapping[str, Any]],
+    waves: Sequence[int],
+    migrations: Sequence[str] = (),
+    unknown: Collection[str] = (),
+) -> list[str]:
+    """The plan as lines for the terminal: a head line, then a line per host, wave by wave, then the lines about migrations.
+
+    ``unknown`` names the hosts that did not say what they run. Hosts that no wave reaches, because there are no waves yet, come last.
+    """
     hosts = list(plan)
-    lines = [f"{kind} {app} {target.version} ({target.release}) on {len(hosts)} hosts in {len(waves)} waves"]
-    start = 0
-    for number, size in enumerate(waves, 1):
-        for host in hosts[start : start + size]:
-            move = plan[host]
-            what = f"{move['from'] or 'nothing'} -> {move['to']}" if move["changes"] else f"{move['to']} (already there)"
-            lines.append(f"  wave {number}  {host:<12} {what}")
-        start += size
-    return lines
+    wide = max(map(len, hosts), default=0)
+    lines = [f"{kind} {app} {target.version} ({target.release}) on {len(hosts)} hosts in {len(waves) or '?'} waves"]
+    numbers = [str(number) for number, size in enumerate(waves, 1) for _ in range(size)]
+    for host, number in zip_longest(hosts, numbers, fillvalue="?"):
+        move = plan[host]
+        start = "unknown" if host in unknown else move["from"] or "nothing"
+        what = f"{start} -> {move['to']}" if move["changes"] else f"{move['to']} (already there)"
+        lines.append(f"  wave {number}  {host:<{wide}}  {what}")
+    return [*lines, *migrations]

@@ -19,7 +19,8 @@ def collect(config: Config, verify: bool) -> dict[str, Any]:
 
     ``since``, ``by`` and ``run`` tell when, by whom and in which run the live release became live (UTC, ISO 8601).
     """
-    state = journal.fold(journal.read(config.journal))
+    records = journal.read(config.journal)
+    state = journal.fold(records)
     link = system.read_link(config.current)
     trouble = health.process_trouble(config, state.live) if state.live else None
     live = state.live_record or {}
@@ -40,6 +41,8 @@ def collect(config: Config, verify: bool) -> dict[str, Any]:
         "since": live.get("at"),
         "by": live.get("by"),
         "run": live.get("run"),
+        "switch_seconds": journal.seconds(records, ("activate", "rollback")),
+        "stage_seconds": journal.seconds(records, ("stage",)),
         "fence": fence.newest(config),
         "healthy": healthy if state.live else None,
         "health_answer": said,

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -139,6 +139,12 @@ def rotate(path: str) -> None:
         text = "".join(f"{json.dumps(record, sort_keys=True)}\n" for record in shorten(records))
         shutil.copyfile(path, f"{path}.1")
         system.write_file(path, text.encode(), 0o600)
+
+
+def seconds(records: Iterable[Record], kinds: Collection[str], last: int = 10) -> list[float]:
+    """What the last transactions of these kinds took that ended well, oldest first; those that somebody else finished do not say."""
+    taken = [record["seconds"] for record in records if record["kind"] in kinds and record["step"] == "done" and "seconds" in record]
+    return taken[-last:]
 
 
 def _blamed(record: Record, left: set[str]) -> dict[str, Record]:

@@ -59,8 +59,9 @@ def perform(config: Config, artifact: Artifact, run: str, by: str, token: int | 
         finally:
             shutil.rmtree(part, ignore_errors=True)
         system.run(["sync", "--file-system", home])
-        journal.append(config.journal, {"kind": "stage", "step": "done", "release": artifact.release, "run": run, "by": by})
-    return {"changed": True, "release": artifact.release, "bytes": size, "seconds": round(time.monotonic() - began, 3)}
+        seconds = round(time.monotonic() - began, 3)
+        journal.append(config.journal, {"kind": "stage", "step": "done", "release": artifact.release, "run": run, "by": by, "seconds": seconds})
+    return {"changed": True, "release": artifact.release, "bytes": size, "seconds": seconds}
 
 
 def _clear_parts(config: Config) -> None:

@@ -108,6 +108,17 @@ def test_another_wanted_configuration_is_something_to_do_for_a_deployment_alone(
     assert not planning.moves(reports, TARGET, "rollback")["app1"]["changes"]
 
 
+def test_a_plan_with_gaps_shows_where_they_are() -> None:
+    moves = planning.moves({"app1": report(), "app22": {"reachable": False}}, TARGET)
+    lines = planning.summary("deploy", "shop", TARGET, moves, [], migrations=["migrations   0007 (reversible)"], unknown=["app22"])
+    assert lines == [
+        "deploy shop 2 (2-bb) on 2 hosts in ? waves",
+        "  wave ?  app1   1-aa -> 2-bb",
+        "  wave ?  app22  unknown -> 2-bb",
+        "migrations   0007 (reversible)",
+    ]
+
+
 def test_the_newest_token_is_that_of_another_run() -> None:
     reports = {"a": {"fence": {"token": 0, "run": ""}}, "b": {"fence": {"token": 7, "run": "x"}}, "c": {"fence": {"token": 9, "run": "me"}}}
     assert planning.newest_token(reports, "me") == 7

@@ -194,3 +194,13 @@ def test_a_long_journal_is_cut_and_kept_beside(tmp_path: pathlib.Path) -> None:
     assert journal.fold(journal.read(str(path))) == journal.fold(records)
     assert len(journal.read(str(path))) == journal.KEEP + 1
     assert len(journal.read(f"{path}.1")) == journal.LONG + 1
+
+
+def test_the_seconds_of_the_last_switches_are_those_that_ended_well() -> None:
+    def took(kind: str, end: str, seconds: float) -> dict[str, object]:
+        return {**step(kind, end, "1"), "seconds": seconds}
+
+    records = [*(took("activate", "done", number) for number in range(12)), took("rollback", "done", 99.0)]
+    others = [took("restart", "done", 7), took("activate", "reverted", 7), {**step("activate", "done", "1"), "mended": True}, stage("2")]
+    assert journal.seconds([*records, *others], ("activate", "rollback")) == [3, 4, 5, 6, 7, 8, 9, 10, 11, 99.0]
+    assert journal.seconds([{"kind": "sum", "history": []}, *others], ("activate", "rollback")) == []

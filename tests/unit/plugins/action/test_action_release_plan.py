@@ -1,0 +1,158 @@
+"""The whole plan from what hosts, balancers and the store say; only Ansible and the network are left out."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import pytest
+from ansible_collections.tossable.fleet.plugins.action import release_plan as action
+from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
+from ansible_collections.tossable.fleet.plugins.module_utils.host.manifest import Archive, Entry, Manifest
+
+DIGESTS = {"1": "a" * 64, "2": "b" * 64}
+OLD, NEW = "1-aaaaaaaa", "2-bbbbbbbb"
+
+
+def manifest(version: str, digest: str) -> Manifest:
+    files = (Entry("web.py", "file", "0644", 1, digest),)
+    return Manifest("shop", version, digest[:40], "", "", Archive("", digest, 100), files, 1, {}, ("web",))
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> dict[str, Manifest]:
+    """The artifact store: version to manifest, every one of them signed."""
+    kept = {version: manifest(version, digest) for version, digest in DIGESTS.items()}
+
+    def read(given: dict[str, Any], version: str) -> Manifest:
+        if version not in kept:
+            raise action._MissingError(f"{version}: there is no such version in the store.")
+        return kept[version]
+
+    monkeypatch.setattr(action, "_signed_manifest", read)
+    monkeypatch.setattr("sys.argv", ["/usr/bin/ansible-playbook", "deploy.yml", "--check", "-e", "version=2"])
+    return kept
+
+
+def report(**more: Any) -> dict[str, Any]:
+    live = {"live": OLD, "release": OLD, "previous": None, "staged": [OLD], "bad": {}, "fence": {"token": 3, "run": "r"}, "balancer_word": "ready"}
+    return {"reachable": True, "trouble": None, "free_bytes": 10**12, "switch_seconds": [1.0, 2.0], **live, **more}
+
+
+def plan(check: bool = True, **more: Any) -> dict[str, Any]:
+    """What the action returns for a fleet of three."""
+    args = {
+        "app": "shop",
+        "version": "2",
+        "store_url": "http://store",
+        "allowed_signers": [],
+        "waves": [1, "100%"],
+        "reports": {host: report() for host in ("app1", "app2", "app3")},
+        "balancers": {},
+        "environment": "lab",
+        **more,
+    }
+    task = types.SimpleNamespace(args=args, action="release_plan", check_mode=check, async_val=0)
+    connection = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir="/nonexistent"))
+    return dict(action.ActionModule(task, connection, None, None, None, None).run())
+
+
+def test_a_plan_that_nothing_is_in_the_way_of(store: dict[str, Manifest]) -> None:
+    found = plan()
+    assert "failed" not in found
+    assert (found["obstacles"], found["waves"], found["changes"][0]["files"]["changed"]["count"]) == ([], [1, 2], 1)
+    assert found["hosts"]["app2"] == {"from": OLD, "to": NEW, "changes": True, "wave": 2}
+    assert found["estimate"]["seconds"] == 3
+    assert found["closing"][1].strip() == f"ansible-playbook deploy.yml -e version=2 -e confirm={found['id']}"
+    assert found["summary"][-2:] == found["closing"]
+    assert plan(check=False)["closing"] == [found["id"]]
+
+
+def test_a_plan_that_was_confirmed_is_the_same_one_and_is_journalled(store: dict[str, Manifest]) -> None:
+    name = plan()["id"]
+    found = plan(check=False, confirm=name, run="another run", by="somebody else", reason="it is time", bake_seconds=90)
+    assert "failed" not in found
+    assert (found["confirmed"], found["reason"]) == (True, f"it is time; {name} confirmed")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"waves": ["100%"]},
+        {"environment": "production"},
+        {"kind": "rollback"},
+        {"reports": {host: report() for host in ("app1", "app2")}},
+        {"reports": {host: report(live="0-zz", release="0-zz") for host in ("app1", "app2", "app3")}},
+        {"reports": {host: report(configuration={"wanted": "x", "changes": ["+NEW"]}) for host in ("app1", "app2", "app3")}},
+    ],
+)
+def test_a_plan_that_has_changed_since_is_shown_anew_and_refused(store: dict[str, Manifest], other: dict[str, Any]) -> None:
+    name = plan()["id"]
+    found = plan(confirm=name, **other)
+    assert found["failed"]
+    assert (found["confirmed"], found["reason"]) == (False, "")
+    assert f"- This is {found['id']}, not {name}" in found["msg"]
+    assert found["summary"][0].startswith(found["kind"])
+
+
+def test_other_bytes_under_the_same_version_are_another_plan(store: dict[str, Manifest]) -> None:
+    name = plan()["id"]
+    store["2"] = manifest("2", "c" * 64)
+    assert plan()["id"] != name
+    assert "the artifact" in plan(confirm=name)["msg"]
+
+
+def test_obstacles_are_told_all_at_once_beside_the_plan(store: dict[str, Manifest]) -> None:
+    reports = {"app1": report(), "app2": {"reachable": False, "trouble": "timed out"}, "app3": report(free_bytes=0)}
+    freeze = [{"from": "2020-01-01", "to": "2099-12-31", "reason": "holidays"}]
+    found = plan(reports=reports, waves=["half"], freezes=freeze, confirm="yes")
+    assert found["failed"]
+    assert found["msg"].splitlines()[0] == "Nothing was changed. In the way:"
+    for words in ("app2 is down", "rollout_waves holds 'half'", "holidays", "app3 has 0 MiB free", "names no plan"):
+        assert sum(words in line for line in found["msg"].splitlines()) == 1, words
+    assert len(found["obstacles"]) == 6  # the dead host is told with the budget that it is beyond
+    assert (found["id"], found["closing"], found["estimate"]) == (None, [], None)
+    assert any("app2  unknown -> 2-bbbbbbbb" in line for line in found["summary"])
+    assert any("1 changed" in line for line in found["summary"])
+
+
+def test_without_a_version_the_hosts_are_shown(store: dict[str, Manifest]) -> None:
+    found = plan(version="7", confirm="yes")
+    assert found["obstacles"][0] == "7: there is no such version in the store."
+    assert found["obstacles"][1].startswith("confirm is 'yes', which names no plan")
+    assert found["summary"][1:] == [f"  {host}  {OLD}" for host in ("app1", "app2", "app3")]
+
+
+def test_a_live_release_that_the_store_lost_is_no_obstacle(store: dict[str, Manifest]) -> None:
+    del store["1"]
+    assert plan()["changes"][0]["unknown"] == "1 is no longer in the store"
+    store["1"] = manifest("1", "d" * 64)
+    assert plan()["changes"][0]["unknown"] == "the store has other bytes under 1 by now"
+    assert plan()["obstacles"] == []
+
+
+def test_a_live_release_that_nobody_signed_is_told(store: dict[str, Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
+    read = action._signed_manifest
+
+    def altered(given: dict[str, Any], version: str) -> Manifest:
+        if version == "1":
+            raise HostError("it was altered after it was signed")
+        return read(given, version)
+
+    monkeypatch.setattr(action, "_signed_manifest", altered)
+    assert plan()["changes"][0]["unknown"] == "it was altered after it was signed"
+
+
+def test_a_rollback_takes_commits_away_and_does_not_bake(store: dict[str, Manifest]) -> None:
+    reports = {host: report(live=NEW, release=NEW, previous=OLD, staged=[OLD, NEW], configuration={"changes": ["+NEW"]}) for host in ("app1", "app2")}
+    found = plan(kind="rollback", version=None, reports=reports, bake_seconds=90)
+    assert (found["release"], found["estimate"]["baking"], found["fetch"]["hosts"]) == (OLD, 0, [])
+    assert found["changes"][0]["commits"]["from"] == "b" * 40
+    assert found["configuration"] == []
+
+
+def test_a_deployment_behind_balancers_bakes_wave_by_wave(store: dict[str, Manifest]) -> None:
+    up = {"backends": {"shop": {host: {"status": "UP"} for host in ("app1", "app2", "app3")}}}
+    assert plan(balancers={"lb1": up}, bake_seconds=90)["estimate"]["baking"] == 180
+    silent = plan(balancers={"lb1": {"trouble": "timed out"}})
+    assert (silent["id"], silent["obstacles"]) == (None, ["Load balancer lb1: timed out"])
