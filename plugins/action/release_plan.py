@@ -17,7 +17,7 @@ from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 from ansible_collections.tossable.fleet.plugins.module_utils.host import manifest, signature
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, planning, waves, windows
+from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, maintenance, planning, waves, windows
 
 _SPEC = {
     "app": {"type": "str", "required": True},
@@ -92,7 +92,9 @@ class ActionModule(ActionBase):
             "waves": wave_sizes,
             "capacity": capacity,
             "hosts": hosts,
-            "summary": planning.summary(given["kind"], given["app"], target, hosts, wave_sizes),
+            "maintenance": maintenance.everywhere(given["balancers"], given["app"]),
+            "summary": planning.summary(given["kind"], given["app"], target, hosts, wave_sizes)
+            + maintenance.plan_lines(given["balancers"], given["app"]),
         }
 
 

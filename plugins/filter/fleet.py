@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
+from ansible_collections.tossable.fleet.plugins.plugin_utils import maintenance
 from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
 
 
@@ -127,4 +128,8 @@ class FilterModule:
             "waves": wave_sizes,
             "not_serving": not_serving,
             "status_table": status_table,
+            "maintenance_lines": maintenance.lines,
+            "maintenance_troubles": maintenance.troubles,
+            "maintenance_refusal": maintenance.refusal,
+            "maintenance_left": maintenance.left_over,
         }

@@ -153,6 +153,10 @@ hosts:
   description: For each host the release it comes C(from), the one it goes C(to), and whether that C(changes) anything.
   returned: success
   type: dict
+maintenance:
+  description: Whether every load balancer answers for the application with the maintenance page, so that there is nothing to judge a release by.
+  returned: success
+  type: bool
 summary:
   description: The plan as lines for the terminal.
   returned: success

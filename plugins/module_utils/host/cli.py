@@ -71,8 +71,15 @@ def _lock(app: str, given: dict[str, Any]) -> dict[str, Any]:
     return lease_file.perform(app, given)
 
 
-#: What the controller and the boot units may ask; `agent` is apart because it serves for ever, `lock` because the host that keeps
-#: the lock runs no application.
+def _maintenance(app: str, given: dict[str, Any]) -> dict[str, Any]:
+    from . import maintenance
+
+    return maintenance.perform(app, given)
+
+
+#: What is asked of hosts that run no application: the one that keeps the lock, the load balancers.
+ELSEWHERE = {"lock": _lock, "maintenance": _maintenance}
+#: What the controller and the boot units may ask; `agent` is apart because it serves for ever.
 VERBS: dict[str, Verb] = {
     "stage": _stage,
     "transact": _transact,
@@ -90,12 +97,12 @@ def main(argv: Sequence[str]) -> int:
         from . import agent
 
         return agent.main(argv[1])
-    if len(argv) < 2 or argv[0] not in (*VERBS, "lock"):
-        sys.stderr.write(f"usage: {'|'.join(VERBS)}|lock|agent APP [JSON]\n")
+    if len(argv) < 2 or argv[0] not in (*VERBS, *ELSEWHERE):
+        sys.stderr.write(f"usage: {'|'.join((*VERBS, *ELSEWHERE))}|agent APP [JSON]\n")
         return 64
     given = json.loads(argv[2]) if len(argv) > 2 else {}
     try:
-        answer = _lock(argv[1], given) if argv[0] == "lock" else VERBS[argv[0]](load(argv[1]), given)
+        answer = ELSEWHERE[argv[0]](argv[1], given) if argv[0] in ELSEWHERE else VERBS[argv[0]](load(argv[1]), given)
     except HostError as error:
         answer = {"failed": True, "msg": error.message, "evidence": error.evidence}
     # The controller may be gone: what was done is in the journal all the same.
