@@ -203,7 +203,7 @@ def test_a_message_is_text_and_its_lines_are_kept() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"message": "x" * 4001}, {"message": "é" * 1000}, {"reason": "x" * 9000}])
-def test_what_does_not_fit_is_refused_before_anything_changes(proxy: Played, changes: dict[str, str]) -> None:
+def test_what_does_not_fit_is_refused_before_anything_changes(proxy: Played, changes: dict[str, Any]) -> None:
     with pytest.raises(HostError, match="too long"):
         on(proxy, ENTRY._replace(**changes))
     assert everywhere(proxy) == [{}] * 3
