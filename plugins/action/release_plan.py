@@ -73,7 +73,11 @@ class ActionModule(ActionBase):
             ([] if given["override"] or given["kind"] == "rollback" else untimely)
             + ([] if given["force"] else planning.bad_obstacles(reports, target))
             + [line for host, report in reports.items() for line in planning.space_obstacles(host, report, target)]
-            + [line for name, seen in given["balancers"].items() for line in planning.balancer_obstacles(name, seen, given["app"], serving)]
+            + [
+                line
+                for name, seen in given["balancers"].items()
+                for line in planning.balancer_obstacles(name, seen, given["app"], serving, given["balancers"])
+            ]
         )
         hosts = planning.moves(reports, target)
         run = given["run"] or deployment_lock.new_run()

@@ -37,7 +37,7 @@ def test_maintenance_on_reload_off_under_load(fleet: Fleet) -> None:
         slow = pool.submit(ask, "/slow?seconds=8")
         running.wait_for(running.sent() + 50, 30)
         shown = fleet.must(PLAYBOOK, *ON).message()
-        assert "is in maintenance at lb1 and drained: no request is in flight" in shown
+        assert "is in maintenance at lb1, lb2 and drained: no request is in flight" in shown
         assert slow.done(), "drained, and yet a request is in flight"
         assert slow.result()[0] == 200, "what was in flight is answered"
         status, text, _ = ask()
@@ -45,7 +45,7 @@ def test_maintenance_on_reload_off_under_load(fleet: Fleet) -> None:
         fleet.on("lb1", "systemctl reload haproxy")
         assert ask()[0] == 503
         told = fleet.must("playbooks/status.yml").message()
-        assert "storefront is in maintenance at lb1 since 20" in told
+        assert "storefront is in maintenance at lb1, lb2 since 20" in told
         assert 'by ada, because: the database moves; clients read: "Back at <six>."' in told
         again = fleet.must(PLAYBOOK, *ON).output
         assert "changed=0" in again, again
@@ -77,7 +77,7 @@ def test_a_deployment_in_maintenance_is_told_and_not_judged_by_nobodys_requests(
             shown = fleet.deploy("1.1.0", "-e", '{"rollout_bake_seconds": 60, "rollout_on_inconclusive": "stop"}').message()
     finally:
         fleet.must(PLAYBOOK, *OFF)
-    assert "storefront is in maintenance at lb1 since" in shown
+    assert "storefront is in maintenance at lb1, lb2 since" in shown
     assert "no wave is judged by the gate" in shown
     assert set(running.summary["by_status"]) == {"503"}, running.summary
     assert ask()[2] is not None
