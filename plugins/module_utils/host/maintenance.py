@@ -134,9 +134,9 @@ class HAProxy:
         return found
 
     def ask(self, worker: str, command: str) -> str:
-        """A worker's answer; empty where it has ended meanwhile."""
+        """A worker's answer; empty where it has ended meanwhile: `Can't find the target PID ...`, `Can't connect to the target CLI!`."""
         answer = self._ask(f"@!{worker} {command}")
-        return "" if answer.startswith("Can't find the target") else answer
+        return "" if answer.startswith("Can't ") else answer
 
     def live(self, worker: str) -> dict[str, str] | None:
         """What a worker's copy of the map holds; None where it has none, because its configuration is older than the page."""
@@ -251,14 +251,16 @@ def _drain(app: str, deadline_seconds: float, proxy: HAProxy, sleep: Callable[[f
 
 def _in_flight(app: str, workers: Iterable[str], proxy: HAProxy) -> dict[str, int]:
     total: dict[str, int] = {}
-    for worker in workers:
+    for number, worker in enumerate(workers):
         answer = proxy.ask(worker, "show stat")
-        if not answer:
-            continue
         try:
             found = in_flight(answer, app)
         except KeyError:
-            raise HostError(f"HAProxy has no backend {app}. Add it to load_balancer_backends and run site.yml.") from None
+            if number > 0:
+                continue  # it was about to end, or has never known this backend
+            if "# pxname" in answer:
+                raise HostError(f"HAProxy has no backend {app}. Add it to load_balancer_backends and run site.yml.") from None
+            found = {"a process that did not answer": 1}
         for server, count in found.items():
             total[server] = total.get(server, 0) + count
     return total

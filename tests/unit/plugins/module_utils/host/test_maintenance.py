@@ -35,7 +35,7 @@ class Played(maintenance.HAProxy):
         super().__init__(str(folder / "maintenance.map"), str(folder / "no.sock"))
         self.maps: dict[str, dict[str, str]] = {"923": {}, "618": {}}
         self.requests = {"923": 0, "618": 0}
-        self.stubborn = self.gone = self.old = ""
+        self.stubborn = self.gone = self.old = self.last_words = ""
         self.changes = 0
 
     def _ask(self, command: str) -> str:
@@ -43,7 +43,7 @@ class Played(maintenance.HAProxy):
             return PROC
         worker, verb, what, *words = command.removeprefix("@!").split()
         if worker == self.gone:
-            return f"Can't find the target PID matching the prefix '@!{worker}'"
+            return f"Can't find the target PID matching the prefix '@!{worker}'" if verb == "set" else self.last_words
         if (verb, what) == ("show", "stat"):
             return (
                 "# pxname,svname,qcur,scur,\n"
@@ -142,7 +142,18 @@ def test_where_one_process_refuses_all_is_put_back(proxy: Played, stubborn: str)
     assert everywhere(proxy) == before
 
 
-def test_a_process_that_ends_meanwhile_is_no_trouble(proxy: Played) -> None:
+@pytest.mark.parametrize("words", ["Can't connect to the target CLI!", "", "# pxname,svname,qcur,scur,\nblog,s0,0", "Can't find the target PID"])
+def test_a_process_that_ends_meanwhile_is_no_trouble(proxy: Played, words: str) -> None:
+    proxy.gone, proxy.last_words = "618", words
+    assert maintenance.perform("shop", {"operation": "drain", "deadline_seconds": 60}, proxy)["in_flight"] == {}
+
+
+def test_a_process_that_takes_requests_and_does_not_answer_is_not_drained(proxy: Played) -> None:
+    proxy.gone = "923"
+    assert maintenance.perform("shop", {"operation": "drain", "deadline_seconds": 0}, proxy)["in_flight"] == {"a process that did not answer": 1}
+
+
+def test_a_process_that_is_gone_is_not_told(proxy: Played) -> None:
     proxy.gone = "618"
     assert on(proxy)["changed"]
     assert "shop" in proxy.maps["923"]
