@@ -50,13 +50,13 @@ def rig(host: Any, *words: str) -> dict[str, Any]:
     return result
 
 
-def get(address: str, port: int, path: str = "/", **headers: str) -> http.client.HTTPResponse:
+def get(address: str, port: int, path: str = "/", seconds: float = 10, **headers: str) -> http.client.HTTPResponse:
     """One request from outside, by TLS on the ports that speak it; its body is read."""
     connection: http.client.HTTPConnection
     if port in (443, 444):
-        connection = http.client.HTTPSConnection(address, port, timeout=10, context=ssl._create_unverified_context())
+        connection = http.client.HTTPSConnection(address, port, timeout=seconds, context=ssl._create_unverified_context())
     else:
-        connection = http.client.HTTPConnection(address, port, timeout=10)
+        connection = http.client.HTTPConnection(address, port, timeout=seconds)
     connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
     response = connection.getresponse()
     response.body = response.read()  # type: ignore[attr-defined]
@@ -337,12 +337,12 @@ class TestSwitching:
     """The moment in which the page is switched on, and what stands in its way."""
 
     def test_what_is_in_flight_is_answered_and_waited_for_also_by_a_process_that_was_replaced(self, address: str, host: Any) -> None:
-        kept = http.client.HTTPConnection(address, 80, timeout=20)
+        kept = http.client.HTTPConnection(address, 80, timeout=240)
         kept.request("GET", "/")
         kept.getresponse().read()
         host.check_output("touch /run/rig.hold")
         with ThreadPoolExecutor() as pool:
-            slow = pool.submit(get, address, 80, "/held")
+            slow = pool.submit(get, address, 80, "/held", 240)
             within(5, lambda: "1" in host.check_output(IN_FLIGHT).split(), "a slow request is in flight")
             host.check_output("systemctl reload haproxy")
             try:
