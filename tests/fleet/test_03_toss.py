@@ -27,7 +27,6 @@ def test_an_application_host_is_tossed_without_a_failed_request(fleet: Fleet) ->
 def test_the_load_balancer_is_tossed_and_serves_again(fleet: Fleet) -> None:
     shown = fleet.must("playbooks/toss.yml", "-e", "target=lb1", "-e", "confirm=lb1").output
     assert "in all" in phases(shown)
-    assert "lb1 equals lb2" in shown
     fleet.settled("1.0.0")
 
 
