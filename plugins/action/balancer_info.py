@@ -29,7 +29,7 @@ class ActionModule(ActionBase):
             }
         )
         result: dict[str, Any] = super().run(tmp, task_vars)
-        result.update(changed=False, reachable=True, trouble=None, process={}, backends={}, frontends={})
+        result.update(changed=False, reachable=True, trouble=None, process={}, backends={}, frontends={}, maintenance={})
         try:
             done = self._low_level_execute_command(haproxy.command(given["socket"], given["timeout"]))
         except AnsibleConnectionFailure as error:

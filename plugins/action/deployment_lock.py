@@ -10,7 +10,9 @@ import time
 from typing import Any
 
 from ansible.utils.display import Display
+from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
 from ansible_collections.tossable.fleet.plugins.module_utils.host.lease import Owner
+from ansible_collections.tossable.fleet.plugins.module_utils.host.lease_postgres import connection_words
 from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock
 from ansible_collections.tossable.fleet.plugins.plugin_utils.host_action import HostAction
 
@@ -18,6 +20,7 @@ _SPEC: dict[str, Any] = {
     "argument_spec": {
         "app": {"type": "str"},
         "environment": {"type": "str"},
+        "database": {"type": "str", "default": ""},
         "state": {"type": "str", "required": True, "choices": ["held", "renewed", "free", "broken", "shown"]},
         "what": {"type": "str", "default": "a deployment"},
         "by": {"type": "str"},
@@ -43,13 +46,17 @@ class ActionModule(HostAction):
         """Return the lock as this run carries it, or who has it."""
         _checked, given = self.validate_argument_spec(**_SPEC)
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
-        given |= {name: given["lock"][name] for name in ("app", "environment")} if given["lock"] else {}
+        given |= {name: given["lock"][name] for name in ("app", "environment", "database")} if given["lock"] else {}
         state = "shown" if self._task.check_mode else given["state"]
         does = {"held": self._take, "renewed": self._renew, "free": self._free, "broken": self._break, "shown": self._show}
         return {**result, **does[state](given)}
 
     def _ask(self, given: dict[str, Any], operation: str, **more: Any) -> dict[str, Any]:
-        return self.call("lock", given["app"], {"environment": given["environment"], "operation": operation, **more})
+        try:
+            where = {"database": connection_words(given["database"])} if given["database"] else {}
+        except HostError as error:
+            return {"failed": True, "msg": error.message, "evidence": []}
+        return self.call("lock", given["app"], {"environment": given["environment"], **where, "operation": operation, **more})
 
     def _take(self, given: dict[str, Any]) -> dict[str, Any]:
         """Ask until the lock is had or the time to wait is over; a holder found dead loses it at once."""
@@ -63,7 +70,7 @@ class ActionModule(HostAction):
                 return _unanswered("The deployment lock could not be taken, so nothing was changed.", answer)
             if answer["held"]:
                 lock = deployment_lock.carried(given["app"], given["environment"], me.run, answer, asked)
-                return {"lock": lock, "summary": answer["said"] and f"The lock was {answer['said']}"}
+                return {"lock": {**lock, "database": given["database"]}, "summary": answer["said"] and f"The lock was {answer['said']}"}
             holder = Owner(**answer["lease"]["owner"])
             if dead != answer["token"] and deployment_lock.is_dead(holder, me, deployment_lock.process_start(holder.pid)):
                 dead = answer["token"]
@@ -88,7 +95,7 @@ class ActionModule(HostAction):
                 return {"lock": lock, "warnings": [f"{said} The run goes on for as long as its lease lasts."]}
             return {"lock": deployment_lock.lost(lock, f"{said} {deployment_lock.trouble(lock, asked)}")}
         if answer["held"]:
-            return {"lock": deployment_lock.carried(lock["app"], lock["environment"], lock["run"], answer, asked)}
+            return {"lock": {**lock, **deployment_lock.carried(lock["app"], lock["environment"], lock["run"], answer, asked)}}
         said = deployment_lock.loss(lock, answer)
         return {"lock": deployment_lock.lost(lock, said), "warnings": [said]}
 

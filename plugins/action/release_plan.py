@@ -23,6 +23,7 @@ from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import 
 from ansible_collections.tossable.fleet.plugins.plugin_utils import (
     commits,
     deployment_lock,
+    maintenance,
     migrations,
     plan_changes,
     plan_id,
@@ -108,7 +109,8 @@ class ActionModule(ActionBase):
             capacity = max(len(asked), 1) if spare else waves.capacity(given["min_healthy"], fleet, serving_now)
             wave_sizes = waves.split(waves.sizes(given["waves"], len(reports)), capacity)
         serving = [host for host, report in known.items() if report["balancer_word"] == "ready"]
-        obstacles += [line for name, seen in given["balancers"].items() for line in planning.balancer_obstacles(name, seen, app, serving)]
+        balancers = given["balancers"]
+        obstacles += [line for name, seen in balancers.items() for line in planning.balancer_obstacles(name, seen, app, serving, balancers)]
         run = given["run"] or deployment_lock.new_run()
         plan: dict[str, Any] = {
             **result,
@@ -127,6 +129,7 @@ class ActionModule(ActionBase):
             "obstacles": obstacles,
             "id": None,
             "closing": [],
+            "maintenance": maintenance.everywhere(given["balancers"], app),
             "migrations": migrations.NOTHING.told(),
             "summary": [*plan_view.unplanned(kind, app, reports), *planning.skipped(absent)],
         }
@@ -223,7 +226,7 @@ def _whole(
         target,
         hosts,
         plan["waves"],
-        migrations=[*planning.skipped(plan["absent"]), *migrating.lines],
+        migrations=[*planning.skipped(plan["absent"]), *migrating.lines, *maintenance.plan_lines(given["balancers"], given["app"])],
         unknown=hosts.keys() - known.keys(),
     )
     return {**more, "summary": [*table, *plan_view.lines({**plan, **more})]}

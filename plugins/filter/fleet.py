@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import reporting
+from ansible_collections.tossable.fleet.plugins.plugin_utils import maintenance, reporting
 from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
 
 
@@ -131,4 +131,8 @@ class FilterModule:
             "died": reporting.died,
             "left_out": reporting.left_out,
             "ended_well": reporting.ended_well,
+            "maintenance_lines": maintenance.lines,
+            "maintenance_troubles": maintenance.troubles,
+            "maintenance_refusal": maintenance.refusal,
+            "maintenance_left": maintenance.left_over,
         }

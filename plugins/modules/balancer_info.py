@@ -98,4 +98,10 @@ frontends:
   description: For each frontend its status and the same counters as for a server; empty where RV(trouble) is not null.
   returned: always
   type: dict
+maintenance:
+  description: The backends that are answered for with the maintenance page, each with who has ordered it, since when and why.
+  returned: always
+  type: dict
+  sample:
+    storefront: {since: "2026-11-25T18:00:00Z", by: ada@desk, reason: the database moves, message: Back at six., retry_after: 300}
 """

@@ -14,6 +14,7 @@ short_description: One run at a time for an application in an environment
 description:
   - A lock with a lease and a fencing token, kept in C(/var/lib/tossable/locks/<environment>/<app>.json) on the host that the task is
     delegated to, the ops host. Each operation is one call of the transaction program there.
+  - With O(database) it is a row of the table C(tossable_lock) there, and the clock that counts is the database server's.
   - The lease runs by the clock of that host alone. Its holder renews it; once it has run out the lock is free to be taken.
   - A holder of the same account on the same controller whose process is gone loses the lock at once.
   - Breaks and take-overs are kept in C(<app>.history.jsonl) beside it.
@@ -25,6 +26,13 @@ options:
   environment:
     description: Name of the environment, for example V(production); not needed with O(lock).
     type: str
+  database:
+    description:
+      - Where the lock is kept in PostgreSQL, the database as the host of the task reaches it, by the name of a service in its
+        C(pg_service.conf), or by a libpq connection string. Empty for a file.
+      - A password in it is refused, because it would be shown; keep it on that host in C(~/.pgpass) of root, or use peer authentication.
+    type: str
+    default: ''
   state:
     description:
       - V(held) takes the lock, or fails and says who has it, since when and why.
@@ -107,6 +115,9 @@ lock:
       type: str
     environment:
       description: Name of the environment.
+      type: str
+    database:
+      description: Where it is kept, if not in a file.
       type: str
     run:
       description: Id of the run, its time (UTC) first.

@@ -300,6 +300,10 @@ migrations:
   description: The C(pending) expand migrations of the release in their order (each with C(id), C(phase), C(class)), and the C(host) that runs them.
   returned: success
   type: dict
+maintenance:
+  description: Whether every load balancer answers for the application with the maintenance page, so that there is nothing to judge a release by.
+  returned: success
+  type: bool
 summary:
   description: The plan as lines for the terminal.
   returned: always

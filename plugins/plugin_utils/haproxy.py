@@ -18,6 +18,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from ansible_collections.tossable.fleet.plugins.module_utils.host import maintenance
+
 #: The table in which the role load_balancer counts answers by `backend/server/upper bound of the bucket in ms`.
 LATENCY_TABLE: Final = "latency"
 #: Upper bounds of its buckets in ms; the last bucket is `inf`. A tenth of a decade each (R10 preferred numbers), as whole milliseconds.
@@ -26,7 +28,7 @@ LATENCY_BOUNDS: Final = (
     *(1000, 1250, 1600, 2000, 2500, 3150, 4000, 5000, 6300, 8000, 10000),
 )
 
-COMMANDS: Final = f"show info;show stat;show servers state;show table {LATENCY_TABLE}"
+COMMANDS: Final = f"show info;show stat;show servers state;show table {LATENCY_TABLE};show map {maintenance.MAP}"
 
 # Exit codes of the script below, chosen so that neither the shell nor socat uses them.
 NO_SOCAT: Final = 81
@@ -48,6 +50,9 @@ _MAINT: Final = 0x01 | 0x02 | 0x20 | 0x40
 _DRAIN: Final = 0x08 | 0x10
 
 _LATENCY_ENTRY: Final = re.compile(r"key=(?P<backend>[^/ ]+)/(?P<server>[^/ ]+)/(?P<bound>\d+|inf) .*gpc0=(?P<count>\d+)")
+
+# A line of the answer to `show map`, whose values module_utils/host/maintenance.py makes: three fields.
+_MAINTENANCE_ENTRY: Final = re.compile(r"^0x[0-9a-f]+ (?P<backend>\S+) (?P<value>\d+\|[\w+/=]+\|[\w+/=]*)$", re.MULTILINE)
 
 _OPERATIONAL: Final = {"0": "stopped", "1": "starting", "2": "running", "3": "stopping"}
 
@@ -81,7 +86,7 @@ def trouble(rc: int, stdout: str, stderr: str, socket: str) -> str | None:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """The answers to `COMMANDS` as {"process": {...}, "backends": {backend: {server: {...}}}, "frontends": {name: {...}}}.
+    """The answers to `COMMANDS` as {"process": {...}, "backends": {backend: {server: {...}}}, "frontends": {name: {...}}, "maintenance": {...}}.
 
     Numbers are ints; what HAProxy leaves empty is None. Times are seconds, except those whose name ends in _ms.
     Raises ValueError where the text holds no statistics.
@@ -102,6 +107,7 @@ def parse(text: str) -> dict[str, Any]:
         "process": _process(_section(text, "Name: ")),
         "backends": backends,
         "frontends": {row["pxname"]: _traffic(row) | {"status": row["status"]} for row in rows if row["svname"] == "FRONTEND"},
+        "maintenance": {found["backend"]: maintenance.from_value(found["value"])._asdict() for found in _MAINTENANCE_ENTRY.finditer(text)},
     }
 
 

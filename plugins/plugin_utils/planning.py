@@ -9,6 +9,7 @@ A *report* is what `release_info` returned for a host, a *balancer* what `balanc
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
@@ -74,13 +75,20 @@ def space_obstacles(host: str, report: Report, target: Target) -> list[str]:
     ]
 
 
-def balancer_obstacles(name: str, balancer: Mapping[str, Any], backend: str, serving: Sequence[str]) -> list[str]:
+def balancer_obstacles(
+    name: str, balancer: Mapping[str, Any], backend: str, serving: Sequence[str], others: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[str]:
     """Why this load balancer cannot be relied on while hosts leave and return.
 
-    ``serving`` names the hosts that say of themselves that they serve: the balancer must send requests to each of them.
+    ``serving`` names the hosts that say of themselves that they serve: the balancer must send requests to each of them. ``others`` are all
+    load balancers: where some can be asked, it is said how to go on with these.
     """
     if balancer.get("trouble"):
-        return [f"Load balancer {name}: {balancer['trouble']}"]
+        alive = [other for other, seen in (others or {}).items() if not seen.get("trouble")]
+        without = f" Or, where no client reaches it, leave it out with -e '{json.dumps({'release_balancers': alive})}'" if alive else ""
+        said = str(balancer["trouble"])
+        between = "\n  " if "\n" in said else " "
+        return [f"Load balancer {name}: {said}{between}Mend it.{without}"]
     servers: Mapping[str, Any] = balancer.get("backends", {}).get(backend, {})
     if not servers:
         known = ", ".join(sorted(balancer.get("backends", {}))) or "none"

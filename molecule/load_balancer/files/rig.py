@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import csv
 import json
+import os
 import socket
 import sys
 import time
@@ -27,6 +28,7 @@ from collections.abc import Callable
 from typing import Any
 
 ADMIN_SOCKET = "/run/haproxy/admin.sock"
+HOLD = "/run/rig.hold"  # as long as this file is there, requests for /held wait
 RATE = 200
 PATIENCE_SECONDS = 20.0  # for things that take well below a second on a machine that is not busy
 
@@ -78,6 +80,8 @@ class Server:
                 self.requests.append(accepted)
                 self.in_flight.add(writer)
                 await asyncio.sleep(0.01)
+                while " /held " in request and os.path.exists(HOLD):
+                    await asyncio.sleep(0.02)
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
             body = json.dumps({"server": self.name, "request": request, "headers": headers}).encode()
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))

@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from conftest import scenario_hosts
-from outside import ROOT, Run, play
+from outside import ROOT, Run, play, within
 
 PLAYBOOK = ROOT / "molecule" / "load_balancer" / "converge.yml"
-ASK = "echo 'show info' | timeout 5 socat - UNIX-CONNECT:/run/haproxy/admin.sock"
+MAINTENANCE = ROOT / "molecule" / "load_balancer" / "maintenance.yml"
+MAP = "/var/lib/tossable/maintenance.map"
+ADMIN = "timeout 5 socat - UNIX-CONNECT:/run/haproxy/admin.sock"
+ASK = f"echo 'show info' | {ADMIN}"
+RIG = "systemd-run --quiet --collect --unit=rig --property=Type=notify --property=NotifyAccess=all rig serve"
+STATUS = f"echo 'show stat' | {ADMIN} | grep ^shop,s0, | cut -d, -f18"
+IN_FLIGHT = f"echo 'show stat' | {ADMIN} | awk -F, '$1 == \"shop\" && $2 != \"BACKEND\" {{ print $5 }}'"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +38,7 @@ def address(host: Any) -> str:
 @pytest.fixture(scope="class")
 def serving(host: Any) -> Iterator[None]:
     """Both servers answer, and their agents say `ready`."""
-    host.check_output("systemd-run --quiet --collect --unit=rig --property=Type=notify --property=NotifyAccess=all rig serve")
+    host.check_output(RIG)
     yield
     host.check_output("systemctl stop rig")
 
@@ -43,13 +51,13 @@ def rig(host: Any, *words: str) -> dict[str, Any]:
     return result
 
 
-def get(address: str, port: int, path: str = "/", **headers: str) -> http.client.HTTPResponse:
+def get(address: str, port: int, path: str = "/", seconds: float = 10, **headers: str) -> http.client.HTTPResponse:
     """One request from outside, by TLS on the ports that speak it; its body is read."""
     connection: http.client.HTTPConnection
     if port in (443, 444):
-        connection = http.client.HTTPSConnection(address, port, timeout=10, context=ssl._create_unverified_context())
+        connection = http.client.HTTPSConnection(address, port, timeout=seconds, context=ssl._create_unverified_context())
     else:
-        connection = http.client.HTTPConnection(address, port, timeout=10)
+        connection = http.client.HTTPConnection(address, port, timeout=seconds)
     connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
     response = connection.getresponse()
     response.body = response.read()  # type: ignore[attr-defined]
@@ -136,7 +144,7 @@ class TestClients:
         try:
             result = rig(host, "keepalive", "20")
         finally:
-            host.check_output("systemd-run --quiet --collect --unit=rig --property=Type=notify --property=NotifyAccess=all rig serve")
+            host.check_output(RIG)
         assert result["requests"] == 20
 
 
@@ -254,3 +262,141 @@ class TestMistakes:
     def test_a_port_in_use_stops_nobody(self, host: Any, address: str, occupied: list[Run]) -> None:
         assert "bind *:99" in host.check_output("cat /etc/haproxy/haproxy.cfg"), occupied[0].output
         assert get(address, 443).status == 200
+
+
+def maintain(*options: str, **wanted: Any) -> Run:
+    """Switch the maintenance page of an application on all hosts of the scenario."""
+    return play(MAINTENANCE, *options, changes={"app": "shop", **wanted})
+
+
+def changed(done: Run) -> int:
+    """How many tasks say that they changed something, on all hosts."""
+    assert done.code == 0, done.output
+    return sum(int(count) for count in re.findall(r"changed=(\d+)", done.output))
+
+
+def body(response: http.client.HTTPResponse) -> str:
+    """What a client reads."""
+    return str(response.body.decode())  # type: ignore[attr-defined]
+
+
+WISH = {"state": "on", "message": '<b>Back at six</b>, 100% "sure" \u00e9', "reason": "the database moves", "by": "ada", "retry_after": 77}
+
+
+@pytest.fixture(scope="class", name="switched")
+def _switched(serving: None) -> Iterator[Run]:
+    """The page is shown for the shop; afterwards it is served again."""
+    done = maintain(**WISH)
+    assert done.code == 0, done.output
+    yield done
+    over = maintain(state="off")
+    assert over.code == 0, over.output
+
+
+class TestMaintenance:
+    """An application in maintenance: what clients get, what that outlives, what a second run does."""
+
+    def test_clients_read_a_page(self, address: str, switched: Run) -> None:
+        for port in (80, 443):
+            response = get(address, port)
+            assert response.status == 503
+            assert response.headers["Retry-After"] == "77"
+            assert response.headers["Cache-Control"] == "no-store"
+            assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+            assert "<p>&lt;b&gt;Back at six&lt;/b&gt;, 100% &quot;sure&quot; &#233;</p>" in body(response)
+            assert "database" not in body(response)
+        assert "and drained: no request is in flight" in switched.message()
+
+    def test_health_checks_and_agents_go_on(self, host: Any, switched: Run) -> None:
+        """The server's application and agent are started anew meanwhile, which HAProxy has to notice."""
+        host.check_output("systemctl stop rig")
+        try:
+            within(10, lambda: "DOWN" in host.check_output(STATUS), "HAProxy sees that the servers are gone")
+        finally:
+            host.check_output(RIG)
+        within(10, lambda: "UP" in host.check_output(STATUS), "HAProxy sees that they are back")
+
+    def test_a_second_run_changes_nothing_and_keeps_since_when(self, host: Any, switched: Run) -> None:
+        before = host.check_output(f"cat {MAP}")
+        assert changed(maintain(**WISH | {"by": "bob"})) == 0
+        assert host.check_output(f"cat {MAP}") == before
+
+    def test_it_outlives_reload_restart_and_the_role(self, address: str, host: Any, switched: Run) -> None:
+        for step in ("reload", "restart"):
+            host.check_output(f"systemctl {step} haproxy")
+            response = get(address, 80)
+            assert (response.status, "Back at six" in body(response)) == (503, True), step
+        assert changed(converge({})) == 0
+        assert get(address, 80).status == 503
+
+    def test_the_journal_is_not_filled_with_what_was_announced(self, address: str, host: Any, switched: Run) -> None:
+        get(address, 80, "/announced")
+        assert "/announced" not in host.check_output("journalctl --sync; journalctl --unit=haproxy --no-pager --lines=100")
+
+
+@pytest.mark.usefixtures("serving")
+class TestSwitching:
+    """The moment in which the page is switched on, and what stands in its way."""
+
+    def test_what_is_in_flight_is_answered_and_waited_for_also_by_a_process_that_was_replaced(self, address: str, host: Any) -> None:
+        kept = http.client.HTTPConnection(address, 80, timeout=240)
+        kept.request("GET", "/")
+        kept.getresponse().read()
+        host.check_output("touch /run/rig.hold")
+        with ThreadPoolExecutor() as pool:
+            slow = pool.submit(get, address, 80, "/held", 240)
+            within(5, lambda: "1" in host.check_output(IN_FLIGHT).split(), "a slow request is in flight")
+            host.check_output("systemctl reload haproxy")
+            try:
+                at_once = maintain("--limit", host.check_output("hostname"), state="on", drain_seconds=0)
+                assert at_once.code == 2, at_once.output
+                assert "requests that came before are not answered yet" in at_once.message()
+                kept.request("GET", "/")
+                assert kept.getresponse().status == 503, "the process that was replaced was not told"
+                assert get(address, 80).status == 503
+                assert not slow.done()
+                host.check_output("rm /run/rig.hold")
+                again = maintain("--limit", host.check_output("hostname"), state="on")
+                assert again.code == 0, again.output
+                assert slow.done(), "it said drained before the request was answered"
+                assert slow.result().status == 200
+            finally:
+                host.check_output("rm -f /run/rig.hold")
+                kept.close()
+                assert changed(maintain(state="off")) > 0
+        assert get(address, 80).status == 200
+
+    def test_another_application_is_not_touched_and_may_have_a_page_of_its_own(self, address: str) -> None:
+        assert changed(maintain(app="empty", state="on", message="Elsewhere")) > 0
+        try:
+            own = get(address, 80, "/nobody", Host="empty.test")
+            assert (own.status, "<style>body { width: 100%; }</style>\n<p>Elsewhere</p>" in body(own)) == (503, True), body(own)
+            assert get(address, 80).status == 200
+        finally:
+            assert changed(maintain(app="empty", state="off")) > 0
+        assert "Elsewhere" not in body(get(address, 80, "/nobody", Host="empty.test"))
+
+    def test_a_load_balancer_that_does_not_answer_leaves_the_others_as_they_are(self, host: Any) -> None:
+        host.check_output("systemctl stop haproxy")
+        try:
+            done = maintain(state="on")
+        finally:
+            host.check_output("systemctl start haproxy")
+        assert done.code == 2
+        assert "Nothing was changed at any load balancer" in done.message()
+        assert f"- {host.check_output('hostname')}: HAProxy does not answer" in done.message()
+        assert changed(maintain(state="off")) == 0
+
+
+def test_check_mode_tells_what_maintenance_would_change_and_changes_nothing() -> None:
+    told = maintain("--check", "--diff", state="on", reason="only to see")
+    assert changed(told) > 0
+    assert "+shop: maintenance since" in told.output
+    assert "because: only to see" in told.output
+    assert changed(maintain(state="off")) == 0
+
+
+def test_maintenance_that_cannot_be_meant_is_refused() -> None:
+    assert "On or off?" in maintain(state="maybe").message()
+    assert "no backend nobody" in maintain(state="on", app="nobody").message()
+    assert "too long" in maintain(state="on", message="x" * 5000).message()

@@ -100,6 +100,14 @@ def _migrations(app: str, given: dict[str, Any]) -> dict[str, Any]:
     return migration_record.perform(app, given)
 
 
+def _maintenance(app: str, given: dict[str, Any]) -> dict[str, Any]:
+    from . import maintenance
+
+    return maintenance.perform(app, given)
+
+
+#: What is asked of hosts that run no application: the one that keeps the lock and the record of migrations, the load balancers.
+ELSEWHERE = {"lock": _lock, "migrations": _migrations, "maintenance": _maintenance}
 #: What the controller and the boot units may ask; `agent` is apart because it serves for ever.
 VERBS: dict[str, Verb] = {
     "stage": _stage,
@@ -113,8 +121,6 @@ VERBS: dict[str, Verb] = {
     "migrate": _migrate,
     "give_up": _give_up,
 }
-#: What is asked of the ops host, which keeps the lock and the record of migrations and runs no application.
-OPS_VERBS = {"lock": _lock, "migrations": _migrations}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -123,12 +129,12 @@ def main(argv: Sequence[str]) -> int:
         from . import agent
 
         return agent.main(argv[1])
-    if len(argv) < 2 or argv[0] not in (*VERBS, *OPS_VERBS):
-        sys.stderr.write(f"usage: {'|'.join((*VERBS, *OPS_VERBS))}|agent APP [JSON]\n")
+    if len(argv) < 2 or argv[0] not in (*VERBS, *ELSEWHERE):
+        sys.stderr.write(f"usage: {'|'.join((*VERBS, *ELSEWHERE))}|agent APP [JSON]\n")
         return 64
     given = json.loads(argv[2]) if len(argv) > 2 else {}
     try:
-        answer = OPS_VERBS[argv[0]](argv[1], given) if argv[0] in OPS_VERBS else VERBS[argv[0]](load(argv[1]), given)
+        answer = ELSEWHERE[argv[0]](argv[1], given) if argv[0] in ELSEWHERE else VERBS[argv[0]](load(argv[1]), given)
     except HostError as error:
         answer = {"failed": True, "msg": error.message, "evidence": error.evidence}
     # The controller may be gone: what was done is in the journal all the same.

@@ -5,7 +5,7 @@
 """The deployment lock: one run at a time for an application in an environment, with a lease and a fencing token.
 
 A record says who holds the lock until when, and which token was given last. The functions here are pure: record, request and time in,
-decision out. Where the record lies is a backend's matter (`lease_file`). Only the clock of the machine that keeps the record counts.
+decision out. Where the record lies is a backend's matter (`lease_file`, `lease_postgres`). Only the clock of whoever keeps the record counts.
 
 The token is a counter. Every acquisition, also one that takes a dead run's lock over, and every break makes it greater; it is kept while
 nobody holds the lock. Hosts refuse a run whose token is lower than one they have seen (`fence`), so that a controller that slept while its
@@ -126,6 +126,14 @@ def expired(lease: Lease, now: Now) -> bool:
     if lease.boot == now.boot:
         return now.uptime >= lease.deadline
     return iso(now.wall) >= lease.until or now.uptime >= lease.seconds
+
+
+def within(record: Record, now: Now) -> Record:
+    """The record with a lease that ends at most its own length from now: one that ends later was counted before the clock was set back."""
+    lease = record.lease
+    if lease is None or lease.boot != now.boot or lease.deadline <= now.uptime + lease.seconds:
+        return record
+    return record._replace(lease=lease._replace(until=iso(now.wall + lease.seconds), deadline=now.uptime + lease.seconds))
 
 
 def acquire(record: Record, owner: Owner, seconds: float, take_over: int | None, now: Now) -> Decision:

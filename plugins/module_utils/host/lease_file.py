@@ -120,13 +120,22 @@ class _UnreadableError(HostError):
     """The file is there, and holds no record."""
 
 
+def _backend(app: str, environment: str, database: str | None, folder: str) -> lease.Backend:
+    """Where this lock is kept: in a database where one is named, else in a file here."""
+    if not database:
+        return FileBackend(app, environment, folder)
+    from . import lease_postgres
+
+    return lease_postgres.PostgresBackend(app, environment, database)
+
+
 def perform(app: str, given: dict[str, Any], folder: str = FOLDER) -> dict[str, Any]:
     """Do one operation (``operation``: acquire, renew, free, break or show) and return the record with what became of the request.
 
-    Returns ``held`` (whether the one who asked has the lock now), ``said`` (why), ``changed``, and the record's ``token``, ``lease`` and
-    ``last`` as `lease.to_data` gives them.
+    ``database`` names the database that keeps the lock, where it is not a file. Returns ``held`` (whether the one who asked has the lock
+    now), ``said`` (why), ``changed``, and the record's ``token``, ``lease`` and ``last`` as `lease.to_data` gives them.
     """
-    backend: lease.Backend = FileBackend(app, given["environment"], folder)
+    backend = _backend(app, given["environment"], given.get("database"), folder)
     operation = given["operation"]
     if operation == "acquire":
         decision = backend.acquire(Owner(**given["owner"]), float(given["seconds"]), given.get("take_over"))

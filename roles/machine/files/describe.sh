@@ -10,7 +10,10 @@ export LC_ALL=C
     ss --listening --tcp --udp --numeric --no-header | awk '{sub(/.*:/, "", $5); print "listening", $1, $5}'
     find /etc /usr/local -xdev -type f \
         ! -path '/etc/ssh/ssh_host_*' ! -path /etc/machine-id ! -path /etc/hostname ! -path /etc/hosts ! -path /etc/resolv.conf \
-        ! -regex '/etc/[^/]*/config/[0-9a-f]+' ! -path /etc/mtab ! -path '/etc/*-' ! -path /etc/.pwd.lock ! -path /etc/ld.so.cache ! -path '*/__pycache__/*' \
+        ! -path '/etc/haproxy/certificates/*' ! -regex '/etc/[^/]*/config/[0-9a-f]+' ! -path /etc/mtab ! -path '/etc/*-' \
+        ! -path /etc/.pwd.lock ! -path /etc/ld.so.cache ! -path '*/__pycache__/*' \
         -printf 'file %p %m %u %g ' -exec sh -c 'sha256sum <"$1"' _ {} \;
+    # One that signs itself has a key of its own; the name of each says what it was made from.
+    [ ! -d /etc/haproxy/certificates ] || find /etc/haproxy/certificates -type f -printf 'file %p %m %u %g\n'
     find /etc/systemd /srv -xdev -type l -printf 'link %p %l\n' -o -path '/srv/*/releases/*/*' -prune
 } | sort -u

@@ -12,7 +12,16 @@ from ansible_collections.tossable.fleet.plugins.module_utils.host import lease_f
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
 from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock
 
-GIVEN = {"app": "shop", "environment": "production", "what": "deploy 1", "by": None, "reason": "to see", "lease_seconds": 900, "wait_seconds": 0}
+GIVEN = {
+    "app": "shop",
+    "environment": "production",
+    "database": "",
+    "what": "deploy 1",
+    "by": None,
+    "reason": "to see",
+    "lease_seconds": 900,
+    "wait_seconds": 0,
+}
 
 
 class Controller(action.ActionModule):
@@ -135,3 +144,23 @@ def test_a_break_tells_whose_it_was(controller: Controller) -> None:
     controller.take(by="ada")
     assert "it was held by ada" in controller.unlock("laptop gone")["summary"]
     assert 'unlock.yml -e "reason=' in controller.unlock("")["msg"]
+
+
+def test_a_database_is_carried_with_the_lock_and_a_password_goes_nowhere(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    real = controller.call
+
+    def call(verb: str, app: str, given: dict[str, Any], own_unit: bool = False) -> dict[str, Any]:
+        asked.append(given)
+        return real(verb, app, {**given, "database": ""})
+
+    monkeypatch.setattr(controller, "call", call)
+    lock = controller.take(database="lock")["lock"]
+    assert lock["database"] == "lock"
+    lock = controller.renew(lock)["lock"]
+    assert lock["database"] == "lock"
+    assert asked[0]["database"] == "service=lock"
+    refused = controller.take(database="host=db password=secret")
+    assert "holds a password" in refused["msg"]
+    assert "secret" not in refused["msg"]
+    assert len(asked) == 2

@@ -41,6 +41,16 @@ def test_a_balancer_without_the_backend_names_those_it_has() -> None:
     assert "it has: blog" in line
 
 
+def test_a_balancer_that_is_down_is_named_with_how_to_go_on_without_it() -> None:
+    seen: dict[str, Any] = {"lb1": {"backends": {}}, "lb2": {"trouble": "It is down."}, "lb3": {"trouble": "Too.\nits unit says"}}
+    (line,) = planning.balancer_obstacles("lb2", seen["lb2"], "shop", [], seen)
+    assert line == """Load balancer lb2: It is down. Mend it. Or, where no client reaches it, leave it out with -e '{"release_balancers": ["lb1"]}'"""
+    (line,) = planning.balancer_obstacles("lb3", seen["lb3"], "shop", [], seen)
+    assert line.splitlines()[2].startswith("  Mend it. Or")
+    (line,) = planning.balancer_obstacles("lb2", seen["lb2"], "shop", [], {"lb2": seen["lb2"]})
+    assert line.endswith("It is down. Mend it.")
+
+
 def test_a_release_that_any_host_saw_fail_is_refused_with_the_last_reason() -> None:
     bad = {"app1": "2026-01-01T00:00:00Z", "app2": "2026-01-02T00:00:00Z"}
     reports = {host: report(bad={"2-bb": {"at": at, "error": f"{host} was slow"}}) for host, at in bad.items()}
