@@ -38,14 +38,19 @@ def sync_folder(path: str) -> None:
 
 
 def write_file(path: str, data: bytes, mode: int) -> None:
-    """Replace the file in one step: write beside, sync, rename."""
+    """Replace the file in one step: write beside, sync, rename. Where that fails nothing stays beside it."""
     part = f"{path}.part"
-    with open(part, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+        raise
     sync_folder(os.path.dirname(path))
 
 
