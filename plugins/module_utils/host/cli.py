@@ -65,6 +65,12 @@ def _info(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     return info.collect(config, bool(given.get("verify")))
 
 
+def _watch(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    from . import watch
+
+    return watch.perform(config, **given)
+
+
 def _lock(app: str, given: dict[str, Any]) -> dict[str, Any]:
     from . import lease_file
 
@@ -81,6 +87,7 @@ VERBS: dict[str, Verb] = {
     "return": _return,
     "repair": _repair,
     "info": _info,
+    "watch": _watch,
 }
 
 
