@@ -28,8 +28,9 @@ molecule: ## the roles on throwaway hosts; one of them: make molecule ROLE=app
 fleet: setup ## what only several hosts can show, twenty deployments in a row among it
 	@DEPLOYMENTS=20 tools/test fleet
 
-torture-release: setup ## kill the controller, the program and the host at every step (long)
-	@TORTURE=all tools/test fleet tests/fleet/test_07_killed.py
+torture-release: setup ## break a release in every way that the code lists, write the figures to docs/reliability.md (hours)
+	@TORTURE=all tools/test fleet tests/fleet/test_07_killed.py tests/fleet/test_2*.py tests/fleet/test_99_complete.py
+	@tools/reliability.py
 
 bench: setup ## deploy.yml against a bare ssh loop
 	@tools/bench.py

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 _SPEC = {
@@ -37,7 +37,14 @@ class ActionModule(ActionBase):
         path, text = shlex.quote(f"{folder}/{given['environment']}"), shlex.quote("\n".join(sorted(set(given["versions"]))))
         command = f'set -e; [ "$(cat {path} 2>/dev/null)" != {text} ] || {{ echo same; exit; }}; mkdir -p {shlex.quote(folder)}; '
         command += f"printf '%s\\n' {text} >{path}.part; mv {path}.part {path}"
-        done = self._low_level_execute_command(command)
+        try:
+            done = self._low_level_execute_command(command)
+        except AnsibleConnectionFailure as error:
+            # Left to itself Ansible would say that the application host is unreachable, for which this was asked.
+            raise AnsibleActionFail(
+                f"What is in use is not recorded in the artifact store, which cannot be reached ({str(error).strip()}). What was deployed is live; "
+                "run the same command again when the store is back, and prune nothing there before."
+            ) from None
         if done["rc"] != 0:
             said = done["stderr"].strip() or done["stdout"].strip()
             raise AnsibleActionFail(f"The artifact store could not note in {path} what is in use: {said}. Until it can, prune nothing there.")

@@ -5,14 +5,21 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import random
 import re
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
-from load import Load
+from load import Load, Summary
+
+pytest.register_assert_rewrite("scene_in_flight", "scene_unreachable", "scene_disk_and_clock", "scene_history", "scene_gate")
 
 ROOT = Path(__file__).resolve().parents[2]
 #: FLEET_LAB and FLEET_NETWORK name another lab, for a second run beside this one.
@@ -22,6 +29,16 @@ BALANCER = f"http://{ipaddress.ip_network(NETWORK)[10]}"
 LOGS = ROOT / "build" / "logs" / "fleet"
 #: What is built before the first test. The faults are the storefront's own (examples/storefront/storefront/faults.py).
 VERSIONS = {"1.0.0": "", "1.1.0": "", "1.2.0": "", "1.3.0": "", "5.0.0": "error-rate:0.05", "6.6.6": "never-ready"}
+
+#: TORTURE=all runs every case; otherwise a few, chosen by SEED.
+TORTURE = os.environ.get("TORTURE") == "all"
+READY = os.environ.get("KEEP_FLEET") == "ready"
+SEED = int(os.environ.get("SEED", "1"))
+#: Where each case leaves its figures (tools/reliability.py makes a table of them), and the cases that ran.
+RECORD = ROOT / "build" / "torture.jsonl"
+RAN: list[str] = []
+FIGURES: dict[str, Any] = {}
+T = TypeVar("T")
 
 
 class Run(NamedTuple):
@@ -41,7 +58,7 @@ class Fleet:
     def __init__(self) -> None:
         self.inventory = ROOT / "build" / "labs" / LAB / "inventory" / "hosts.yml"
         self.count = 0
-        self.names: list[str] = []
+        self.groups: dict[str, list[str]] = {}
 
     def run(self, *argv: str) -> Run:
         """Run a command of the repository; its output is kept in build/logs/fleet."""
@@ -88,10 +105,20 @@ class Fleet:
 
     def hosts(self) -> list[str]:
         """Names of the application hosts."""
-        if not self.names:
-            listed = self.run("ansible-inventory", "-i", str(self.inventory), "--list")
-            self.names = list(json.loads(listed.output)["app"]["hosts"])
-        return self.names
+        return self.group("app")
+
+    def group(self, name: str) -> list[str]:
+        """Names of the hosts of a group."""
+        if not self.groups:
+            listed = json.loads(self.run("ansible-inventory", "-i", str(self.inventory), "--list").output)
+            self.groups = {group: found["hosts"] for group, found in listed.items() if "hosts" in found}
+        return self.groups[name]
+
+    def built(self, version: str, fault: str) -> None:
+        """Have a version in the store that is bad on purpose; one that is there already is not built again."""
+        (store, *_rest) = self.group("ops")
+        if self.on(store, f"ls -d /srv/artifacts/storefront/{version} 2>/dev/null || true") == "":
+            self.must("playbooks/build.yml", "-e", f"version={version}", "-e", f"storefront_fault={fault}")
 
     def releases(self, app: str = "storefront") -> dict[str, str]:
         """Version that each host's link points to."""
@@ -107,16 +134,191 @@ class Fleet:
         command = "readlink /srv/*/current; cat /var/lib/tossable/*/journal.jsonl /run/tossable/*/state | sha256sum; ls -A /srv/*/releases"
         return {host: self.on(host, command) for host in self.hosts()}
 
+    def info(self, host: str, app: str = "storefront") -> dict[str, Any]:
+        """What the transaction program says of its host, every file compared with the manifest."""
+        shown = self.on(host, f"python3 -I /usr/local/lib/tossable/current info {app} '{{\"verify\": true}}'")
+        found: dict[str, Any] = json.loads(shown.splitlines()[-1])
+        return found
+
+    def statuses(self, backend: str = "storefront") -> dict[str, dict[str, str]]:
+        """What each load balancer says of each application host: balancer -> host -> status."""
+        asked = {lb: self.on(lb, ASK_BALANCER) for lb in self.group("lb")}
+        rows = {lb: [line.split(",") for line in text.splitlines() if line.startswith(f"{backend},")] for lb, text in asked.items()}
+        return {lb: {row[1]: row[17] for row in found if row[1] != "BACKEND"} for lb, found in rows.items()}
+
+    def lock(self) -> dict[str, Any] | None:
+        """The lease of the deployment lock, None while it is free."""
+        (keeper, *_rest) = self.group("ops")
+        shown = self.on(keeper, """python3 -I /usr/local/lib/tossable/current lock storefront '{"environment": "lab", "operation": "show"}'""")
+        lease: dict[str, Any] | None = json.loads(shown.splitlines()[-1])["lease"]
+        return lease
+
     def settled(self, version: str) -> None:
-        """Every host runs the version whole, every server is up, nothing half-made is left."""
-        assert set(self.releases().values()) == {version}
-        shown = self.must("playbooks/status.yml").output
-        rows = [line for line in shown.splitlines() if re.search(r"- '?app\d", line)]
-        assert len(rows) == len(self.hosts()), shown
-        for row in rows:
-            assert re.search(r"healthy\s+lb1 UP\s+none", row), shown
-        for host in self.hosts():
-            assert self.on(host, "find /srv/*/releases /var/lib/tossable /etc/tossable -name '.staging*' -o -name '*.part'") == ""
+        """What holds after every case, whatever was done to the fleet.
+
+        Every host runs the version whole: the digest of each file is the manifest's, journal, link and processes agree, nothing is
+        unfinished. Every server is up in every load balancer. Nobody has the lock. Nothing half-made lies about.
+        """
+        hosts = self.hosts()
+        with ThreadPoolExecutor() as pool:
+            infos = dict(zip(hosts, pool.map(self.info, hosts), strict=True))
+            machines = [*hosts, *self.group("lb"), *self.group("ops")]
+            left = dict(zip(machines, pool.map(lambda machine: self.on(machine, FIND_LEFT), machines), strict=True))
+        seen = json.dumps(infos, indent=1)
+        assert len(hosts) == 4, hosts
+        assert {(info["live"] or "").rpartition("-")[0] for info in infos.values()} == {version}, seen
+        assert len({info["release"] for info in infos.values()}) == 1, seen
+        for info in infos.values():
+            assert (info["drift"], info["unfinished"], info["healthy"], info["balancer_word"]) == ([], None, True, "ready"), seen
+        statuses = self.statuses()
+        assert statuses
+        for status in statuses.values():
+            assert status == dict.fromkeys(hosts, "UP"), statuses
+        assert self.lock() is None
+        assert set(left.values()) == {""}, left
+
+
+#: What a load balancer says of its servers, and the search for what a run that was cut short may leave behind.
+ASK_BALANCER = "echo show stat | socat -t2 - UNIX-CONNECT:/run/haproxy/admin.sock"
+LEFT_NAMES = (".staging*", "*.part", ".part.*", "*.tmp", ".tmp*")
+FIND_LEFT = (
+    "find /srv /etc /var/lib/tossable /usr/local/lib/tossable /run/tossable \\( "
+    + " -o ".join(f"-name '{name}'" for name in LEFT_NAMES)
+    + " \\) -not -path '*/shared/*' 2>/dev/null || true"
+)
+# Runs on a load balancer until its standard input is closed: the time and how many servers are up, five times a second.
+COUNT_UP = f"""
+while :; do
+    {ASK_BALANCER} 2>/dev/null | awk -F, -v now="$(date +%s.%N)" \\
+        '$1 == "storefront" && $2 != "BACKEND" {{rows++; up += ($18 ~ /^UP/)}} END {{print now, (rows ? up + 0 : "-"); fflush()}}'
+    read -r -t 0.2 _ || [ $? -gt 128 ] || break
+done
+"""
+
+
+class Capacity:
+    """How many servers were up, all the time of a case: moments (Unix time) and counts; a balancer that did not answer is left out."""
+
+    def __init__(self, balancer: str) -> None:
+        argv = ["podman", "exec", "--interactive", f"{LAB}-{balancer}", "bash", "-c", COUNT_UP]
+        self.process = subprocess.Popen(argv, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.samples: list[tuple[float, int]] = []
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            moment, _, count = line.strip().partition(" ")
+            if count.isdecimal():
+                self.samples.append((float(moment), int(count)))
+
+    def stop(self) -> None:
+        """End the counting; the samples are complete then."""
+        if self.process.poll() is None:
+            self.process.communicate()
+        self.reader.join()
+
+    def lowest(self) -> int:
+        """The fewest servers that were up at any moment."""
+        assert len(self.samples) > 3, f"only {len(self.samples)} samples"
+        return min(count for _, count in self.samples)
+
+    def whole_again(self) -> float:
+        """The moment (Unix time) since which all servers have been up."""
+        most = max(count for _, count in self.samples)
+        return max((moment for moment, count in self.samples if count < most), default=self.samples[0][0])
+
+
+class Case:
+    """One case of the torture: load on the front door, servers counted, and what came of it in build/torture.jsonl."""
+
+    def __init__(self, kind: str, name: str, running: Load, capacity: Capacity) -> None:
+        self.kind = kind
+        self.name = name
+        self.running = running
+        self.capacity = capacity
+        self.load_began = time.time()
+
+    @property
+    def summary(self) -> Summary:
+        """What became of all requests."""
+        return self.running.summary
+
+    def answers(self) -> list[dict[str, Any]]:
+        """Every request with its time (`at`, seconds from the start of the load), status, error and release."""
+        _ = self.summary
+        return [json.loads(line) for line in self.running.requests.read_text().splitlines()]
+
+    def passed(self, *, lost: int | None = 0, lowest: int = 2, **figures: Any) -> None:
+        """Hold the case to its limits, and keep its figures: at most ``lost`` failed requests (None: as many as may be, they are what is
+        measured), never fewer than ``lowest`` servers up. Without any the load would have seen nothing."""
+        summary = self.summary
+        self.capacity.stop()
+        answers = self.answers()
+        assert len(answers) == summary["requests"] > 50, summary
+        assert all({"at", "seconds", "status", "error", "release"} <= set(answer) for answer in answers)
+        assert lost is None or summary["failed"] <= lost, (summary, self.running.failures(5))
+        assert self.capacity.lowest() >= lowest, self.capacity.samples
+        FIGURES.update(
+            {
+                "kind": self.kind,
+                "case": self.name,
+                "requests": summary["requests"],
+                "failed": summary["failed"],
+                "lowest": self.capacity.lowest(),
+                "p95_ms": summary["p95_ms"],
+                **figures,
+            }
+        )
+
+
+@contextmanager
+def tortured(kind: str, name: str, rate: float = 50.0) -> Iterator[Case]:
+    """Load and the counting of servers for the time of a case; `passed` is called after it."""
+    with under_load("torture", rate) as running:
+        capacity = Capacity("lb1")
+        try:
+            yield Case(kind, name, running, capacity)
+        finally:
+            capacity.stop()
+
+
+class Scene(NamedTuple):
+    """A case that is a small story: it finds all hosts on 1.0.0, and leaves all of them on ``ends``. A ``short`` one may be in a sample."""
+
+    name: str
+    play: Callable[[Fleet], None]
+    ends: str = "1.0.0"
+    short: bool = False
+
+    def __str__(self) -> str:
+        """Its name in the list of tests."""
+        return self.name
+
+
+def sample(cases: Sequence[T], count: int) -> list[T]:
+    """All of the cases (TORTURE=all), or as many as a change is to pay for, chosen by SEED."""
+    return list(cases) if TORTURE else random.Random(SEED).sample(cases, min(count, len(cases)))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark of a case that is counted."""
+    config.addinivalue_line("markers", "torture: one of the cases that TORTURE=all runs without exception")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Note each case that ran, what came of it and its figures; a skipped one did not run."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.when == "call" and not report.skipped and item.get_closest_marker("torture"):
+        RAN.append(item.nodeid)
+        figures = FIGURES if report.passed else {}
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with RECORD.open("a") as file:
+            file.write(json.dumps({"test": item.nodeid, "outcome": report.outcome, "at": moment, **figures}) + "\n")
+    FIGURES.clear()
 
 
 def environment() -> dict[str, str]:
@@ -140,7 +342,10 @@ def under_load(name: str, rate: float = 100.0, url: str = f"{BALANCER}/") -> Loa
 
 @pytest.fixture(scope="session")
 def virgin() -> Iterator[Fleet]:
-    """The machines as they come, nothing provisioned. KEEP_FLEET=1 leaves them running, and takes them over the next time."""
+    """The machines as they come, nothing provisioned. KEEP_FLEET=1 leaves them running, and takes them over the next time.
+
+    KEEP_FLEET=ready takes them over as they are, without a look at whether they are provisioned.
+    """
     LOGS.mkdir(parents=True, exist_ok=True)
     for old in LOGS.glob("*.log"):
         old.unlink()
@@ -148,8 +353,9 @@ def virgin() -> Iterator[Fleet]:
     keep = bool(os.environ.get("KEEP_FLEET"))
     if not keep:
         lab(fleet, "absent")
-    made = lab(fleet, "present")
-    assert made.code == 0, made.output
+    if not READY:
+        made = lab(fleet, "present")
+        assert made.code == 0, made.output
     yield fleet
     if not keep:
         lab(fleet, "absent")
@@ -158,6 +364,8 @@ def virgin() -> Iterator[Fleet]:
 @pytest.fixture(scope="session")
 def provisioned(virgin: Fleet) -> Fleet:
     """The fleet after site.yml, with the versions in the store and nothing released (where it was just made)."""
+    if READY:
+        return virgin
     virgin.must("playbooks/site.yml")
     for version, fault in VERSIONS.items():
         virgin.must("playbooks/build.yml", "-e", f"version={version}", "-e", f"storefront_fault={fault}")

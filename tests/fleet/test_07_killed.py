@@ -6,57 +6,77 @@ remembering. Three of them, chosen by SEED, are tried here; TORTURE=all (make to
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
 import subprocess
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from ansible_collections.tossable.fleet.plugins.module_utils.host import journal
-from conftest import LAB, LOGS, ROOT, Fleet, environment, under_load
+from conftest import LAB, ROOT, SEED, TORTURE, Fleet, environment, sample, tortured
 
-SEED = int(os.environ.get("SEED", "1"))
-WAVES = 3  # of four hosts: one, a quarter, the rest
-FORWARD = ("deploy.yml", "-e", "version=1.1.0", "-e", "force='another test took it back'")
+ROLE = ROOT / "roles" / "release" / "tasks"
+FORWARD = ("deploy.yml", "-e", """{"version": "1.1.0", "force": "another test took it back", "rollout_hold_seconds": 1}""")
 BACK = ("playbooks/rollback.yml", "-e", "version=1.0.0")
+#: Waves of four hosts: one, a quarter, the rest; and two halves on the way back.
+WAVES = {"deploy.yml": 3, "playbooks/rollback.yml": 2}
 #: Seconds within which every host serves again by itself, whatever died.
 BY_ITSELF = 60.0
 JOURNAL = "/var/lib/tossable/storefront/journal.jsonl"
 
 
 class Moment(NamedTuple):
-    """When the controller dies: `nth` beginning of a task."""
+    """When something dies: at the `nth` beginning of a task, or at a step of a transaction."""
 
     task: str
     nth: int
 
     def __str__(self) -> str:
         """Its name in the list of tests."""
-        return f"{self.task} ({self.nth})"
+        return f"{self.task.removeprefix(PREFIX)} ({self.nth})"
+
+
+PREFIX = "tossable.fleet.release : "
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The tasks, or plays, of a file."""
+    found: list[dict[str, Any]] = yaml.safe_load(path.read_text())
+    return found
+
+
+def names(tasks: list[dict[str, Any]], held: bool, prefix: str = "") -> Iterator[str]:
+    """Every task that a good run begins, as Ansible names it in its output; those of the hold where a wave is ``held``."""
+    for task in tasks:
+        if "block" in task:
+            yield from names([*task["block"], *task.get("always", [])], held, prefix)
+        elif role := task.get("ansible.builtin.import_role"):
+            yield from names(read(ROLE / f"{role['tasks_from']}.yml"), held, PREFIX)
+        elif file := task.get("ansible.builtin.import_tasks"):
+            yield from names(read(ROLE / file), held, prefix)
+        elif "ansible.builtin.meta" not in task:
+            yield prefix + task["name"]
+            if held and task["name"] == "Hold":
+                yield from names(read(ROLE / task["ansible.builtin.include_tasks"]), held, prefix)
 
 
 def moments(playbook: str) -> list[Moment]:
     """Every task that a good run of the playbook begins, once for each wave where it belongs to one."""
-    command = ["ansible-playbook", "-i", "inventories/production", playbook, "--list-tasks"]
-    listed = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True).stdout
-    found: list[Moment] = []
-    for play in listed.split("  play #")[1:]:
-        title = play.splitlines()[0]
-        if "Recover" in title:
+    waves, count, found = WAVES[playbook], Counter[str](), []
+    for play in read(ROOT / "playbooks" / Path(playbook).name):
+        if play["name"].startswith("Recover"):
             continue
-        tasks = re.findall(r"^      (.*?)\tTAGS:", play, re.MULTILINE)
-        repeats = WAVES if "): Roll" in title else 1
-        found += [Moment(task, number) for number in range(1, repeats + 1) for task in tasks]
+        for wave in range(1, waves + 1) if "serial" in play else [1]:
+            for name in names(play["tasks"], held="serial" in play and playbook == FORWARD[0] and wave in (1, waves)):
+                count[name] += 1
+                found.append(Moment(name, count[name]))
     return found
-
-
-def sample(cases: list[Moment], count: int) -> list[Moment]:
-    """All of them, or as many as a change is to pay for."""
-    return cases if os.environ.get("TORTURE") == "all" else random.Random(SEED).sample(cases, count)
 
 
 def kill_at(fleet: Fleet, moment: Moment, *command: str) -> None:
@@ -84,42 +104,36 @@ def serving(fleet: Fleet) -> None:
             time.sleep(0.2)
 
 
-def note(kind: str, moment: str, summary: object) -> None:
-    """Keep the figures of one case, for docs/reliability.md."""
-    with (LOGS / "torture.jsonl").open("a") as file:
-        file.write(json.dumps({"killed": kind, "at": moment, "load": summary}) + "\n")
-
-
+@pytest.mark.torture
 @pytest.mark.parametrize("moment", sample(moments(FORWARD[0]), 2), ids=str)
 def test_a_deployment_whose_controller_died_is_continued_by_the_same_command(fleet: Fleet, moment: Moment) -> None:
-    with under_load("killed") as running:
+    with tortured("controller killed in a deployment", str(moment)) as case:
         kill_at(fleet, moment, *FORWARD)
         serving(fleet)
         fleet.must(*FORWARD)
-    note("controller", f"deploy: {moment}", running.summary)
-    assert running.summary["failed"] == 0, running.summary
+    case.passed()
     fleet.settled("1.1.0")
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("moment", sample(moments(BACK[0]), 1), ids=str)
 def test_a_rollback_whose_controller_died_is_continued_by_the_same_command(fleet: Fleet, moment: Moment) -> None:
     fleet.deploy("1.1.0")
-    with under_load("killed") as running:
+    with tortured("controller killed in a rollback", str(moment)) as case:
         kill_at(fleet, moment, *BACK)
         serving(fleet)
         fleet.must(*BACK)
-    note("controller", f"rollback: {moment}", running.summary)
-    assert running.summary["failed"] == 0, running.summary
+    case.passed()
     fleet.settled("1.0.0")
 
 
 def test_a_deployment_whose_controller_died_half_way_is_taken_back_without_a_version(fleet: Fleet) -> None:
     (switch,) = {moment.task for moment in moments(FORWARD[0]) if "switch, be healthy" in moment.task}
-    with under_load("killed") as running:
+    with tortured("controller killed in a deployment", "taken back without a version") as case:
         kill_at(fleet, Moment(switch, 2), *FORWARD)
         serving(fleet)
         fleet.must("playbooks/rollback.yml")
-    assert running.summary["failed"] == 0, running.summary
+    case.passed()
     fleet.settled("1.0.0")
 
 
@@ -151,25 +165,26 @@ def when(host: str, step: str, kill: bool) -> Callable[[], int]:
 STEPS = sample([Moment(step, 1) for step in journal.STEPS], 1)
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("moment", STEPS, ids=str)
 def test_a_host_whose_program_was_killed_takes_it_back_or_finishes_it(fleet: Fleet, moment: Moment) -> None:
-    with under_load("killed-program") as running:
+    with tortured("program killed on a host", moment.task) as case:
         watched = when("app1", moment.task, kill=True)
         done = fleet.play(*FORWARD)
         assert watched() == 0, f"no program was found to kill at {moment}"
         serving(fleet)
         assert done.code == 2, done.output
-        again = ("deploy.yml", "-e", "version=1.1.0")
-        fleet.must(*again, *FORWARD[3:])
-    note("program", str(moment), running.summary)
-    assert running.summary["failed"] == 0, running.summary
+        fleet.must(*FORWARD)
+    case.passed()
     fleet.settled("1.1.0")
 
 
-@pytest.mark.skipif(os.environ.get("TORTURE") != "all", reason="a minute for each step: make torture-release")
+@pytest.mark.skipif(not TORTURE, reason="a minute for each step: make torture-release")
+@pytest.mark.torture
 @pytest.mark.parametrize("moment", [Moment(step, 1) for step in journal.STEPS], ids=str)
 def test_a_host_that_lost_its_power_comes_back_whole(fleet: Fleet, moment: Moment) -> None:
-    with under_load("power") as running:
+    """Requests that the application was answering at that moment are lost with it: counted, and nothing else."""
+    with tortured("power cut on a host", moment.task) as case:
         watched = when("app1", moment.task, kill=False)
         run = fleet.begin(*FORWARD)
         assert watched() == 0, f"{moment} was not seen"
@@ -178,5 +193,5 @@ def test_a_host_that_lost_its_power_comes_back_whole(fleet: Fleet, moment: Momen
         run.communicate()
         serving(fleet)
         fleet.must(*FORWARD)
-    note("host", str(moment), running.summary)
+    case.passed(lost=100)
     fleet.settled("1.1.0")

@@ -7,6 +7,10 @@ STOREFRONT_FAULT, or a file FAULT in the release, holds one or more of these, se
     crash-after:20     ends without a word at the 20th page or order
     error-rate:0.05    answers every 20th page or order with an exception
     slow:500ms         takes so much longer for every page or order
+    exit-after:20s     ends without a word so long after its start
+    ready-for:3s       says so long that it is ready, then for ever that it is not
+    flapping:1s        is ready and not ready by turns, so long each
+    deaf-after:3s      answers nothing any more so long after its start, and does not end
 """
 
 from __future__ import annotations
@@ -21,17 +25,31 @@ class InjectedError(Exception):
 
 @dataclass(frozen=True)
 class Faults:
-    """`error_rate` is a share of requests, `slow` in seconds, `crash_after` a number of requests (0: never)."""
+    """`error_rate` is a share of requests, `crash_after` a number of requests, the others are seconds (0: never)."""
 
     never_ready: bool = False
     crash_at_start: bool = False
     crash_after: int = 0
     error_rate: float = 0.0
     slow: float = 0.0
+    exit_after: float = 0.0
+    ready_for: float = 0.0
+    flapping: float = 0.0
+    deaf_after: float = 0.0
 
     def fails(self, number: int) -> bool:
         """Whether the request of this number (from 1) is one that fails: evenly spread, and the same in every run."""
         return int(number * self.error_rate) > int((number - 1) * self.error_rate)
+
+    def unready(self, age: float) -> str | None:
+        """Why it is not ready so many seconds after its start, None when it is."""
+        if self.never_ready:
+            return "this release was built never to be ready (fault never-ready)"
+        if self.ready_for and age >= self.ready_for:
+            return f"this release was built to be ready for {self.ready_for:g} s only (fault ready-for)"
+        if self.flapping and int(age / self.flapping) % 2:
+            return f"this release was built not to be ready every other {self.flapping:g} s (fault flapping)"
+        return None
 
 
 def parse(text: str) -> Faults:
@@ -47,6 +65,8 @@ def parse(text: str) -> Faults:
             found["error_rate"] = float(value)
         elif name == "slow" and (match := re.fullmatch(r"(\d+)ms", value)):
             found["slow"] = int(match[1]) / 1000
+        elif name in ("exit-after", "ready-for", "flapping", "deaf-after") and (match := re.fullmatch(r"(\d+)s", value)):
+            found[name.replace("-", "_")] = float(match[1])
         else:
-            raise ValueError(f"unknown fault {word!r}: expected never-ready, crash-at-start, crash-after:20, error-rate:0.05 or slow:500ms")
+            raise ValueError(f"unknown fault {word!r}: expected one of those in {__name__}, such as never-ready, error-rate:0.05 or slow:500ms")
     return Faults(**found)  # type: ignore[arg-type]

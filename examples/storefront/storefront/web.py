@@ -7,6 +7,8 @@ import base64
 import hashlib
 import json
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,7 @@ class Shop:
         self.settings = chosen
         self.faults = faults
         self.visits = 0
+        self.began = time.monotonic()
         environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True)
         self.template = environment.get_template("page.html")
         # Style and script are part of the page: while a release rolls, the next request may meet the other release.
@@ -111,8 +114,8 @@ class Shop:
 
     def unready(self) -> str | None:
         """Why no request should come here, None when they may."""
-        if self.faults.never_ready:
-            return "this release was built never to be ready (fault never-ready)"
+        if fault := self.faults.unready(time.monotonic() - self.began):
+            return fault
         if not os.access(self.settings.shared, os.W_OK | os.X_OK):
             return f"the shared folder {self.settings.shared} is missing or not writable (STOREFRONT_SHARED)"
         return None
@@ -200,7 +203,17 @@ def main() -> None:
         **options,
     )
     print(f"storefront {chosen.release} web: port {chosen.port}, shared {chosen.shared}, fault {chosen.fault or 'none'}", flush=True)
+    _end_later(faults)
     uvicorn.Server(config).run()
+
+
+def _end_later(faults: Faults) -> None:
+    """Have the process end, or stop in the middle of everything, when a fault says so."""
+    for seconds, end in ((faults.exit_after, lambda: os._exit(70)), (faults.deaf_after, lambda: os.kill(os.getpid(), signal.SIGSTOP))):
+        if seconds:
+            timer = threading.Timer(seconds, end)
+            timer.daemon = True
+            timer.start()
 
 
 def _source(text: str) -> str:

@@ -16,10 +16,11 @@ from storefront.faults import Faults, parse
 def test_faults_are_read() -> None:
     assert parse("") == Faults()
     assert parse("never-ready") == Faults(never_ready=True)
+    assert parse("exit-after:20s,ready-for:3s") == Faults(exit_after=20, ready_for=3)
     assert parse("slow:500ms, error-rate:0.05,crash-after:20") == Faults(slow=0.5, error_rate=0.05, crash_after=20)
 
 
-@pytest.mark.parametrize("text", ["nonsense", "crash-after", "crash-after:x", "error-rate:2", "slow:5s", "never-ready:1"])
+@pytest.mark.parametrize("text", ["nonsense", "crash-after", "crash-after:x", "error-rate:2", "slow:5s", "never-ready:1", "exit-after:5", "flapping"])
 def test_an_unknown_fault_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="unknown fault"):
         parse(text)
@@ -30,6 +31,14 @@ def test_errors_come_as_often_as_asked_and_evenly(rate: float, expected: int) ->
     failing = [number for number in range(1, 1001) if Faults(error_rate=rate).fails(number)]
     assert len(failing) == expected
     assert all(later - earlier <= 1 / rate + 1 for earlier, later in itertools.pairwise(failing))
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [("", [True] * 5), ("never-ready", [False] * 5), ("ready-for:3s", [True] * 3 + [False] * 2), ("flapping:2s", [True, True, False, False, True])],
+)
+def test_readiness_is_a_matter_of_age(fault: str, expected: list[bool]) -> None:
+    assert [not parse(fault).unready(age) for age in (0.0, 1.5, 2.9, 3.5, 4.5)] == expected
 
 
 def test_an_order_is_checked_and_priced() -> None:

@@ -159,6 +159,12 @@ def test_faults(start: Callable[..., Shop]) -> None:
     with pytest.raises((OSError, http.client.HTTPException)):
         crashing.ask("/")
     assert crashing.process.wait(5) == 70
+    assert start("exit-after:1s").wait().process.wait(10) == 70
+    deaf = start("deaf-after:1s").wait()
+    end = time.monotonic() + 10
+    while Path(f"/proc/{deaf.process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < end, "it still runs after 10 s"
+        time.sleep(0.05)
     unknown = start("nonsense")
     assert unknown.process.wait(10) == 1
     assert "unknown fault 'nonsense'" in unknown.log()

@@ -88,6 +88,12 @@ def _give_up(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     return transaction.give_up(config, **given)
 
 
+def _watch(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    from . import watch
+
+    return watch.perform(config, **given)
+
+
 def _lock(app: str, given: dict[str, Any]) -> dict[str, Any]:
     from . import lease_file
 
@@ -120,6 +126,7 @@ VERBS: dict[str, Verb] = {
     "info": _info,
     "migrate": _migrate,
     "give_up": _give_up,
+    "watch": _watch,
 }
 
 

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from . import system
+from . import room, system
 
 Record = dict[str, Any]
 
@@ -187,19 +187,32 @@ def read(path: str) -> list[Record]:
 
 
 def append(path: str, record: Record) -> Record:
-    """Write one record and sync it; a torn last line is cut off first. Returns the record with its time (UTC)."""
+    """Write one record and sync it; a torn last line is cut off first. Returns the record with its time (UTC).
+
+    On a disk that is full it uses the room that was held back for this (`room`).
+    """
     stamped = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         end = _whole_length(descriptor)
-        os.ftruncate(descriptor, end)
-        system.write_all(descriptor, json.dumps(stamped, sort_keys=True).encode() + b"\n", end)
-        os.fsync(descriptor)
+        line = json.dumps(stamped, sort_keys=True).encode() + b"\n"
+        try:
+            _write_line(descriptor, line, end)
+        except OSError as error:
+            if error.errno not in room.FULL or not room.give_up(os.path.dirname(path)):
+                raise
+            _write_line(descriptor, line, end)
     finally:
         os.close(descriptor)
     if end == 0:
         system.sync_folder(os.path.dirname(path))
     return stamped
+
+
+def _write_line(descriptor: int, line: bytes, end: int) -> None:
+    os.ftruncate(descriptor, end)
+    system.write_all(descriptor, line, end)
+    os.fsync(descriptor)
 
 
 def _whole_length(descriptor: int, block: int = 65536) -> int:

@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from . import archive, fence, journal, manifest, signature, system
+from . import archive, fence, journal, manifest, room, signature, system
 from .config import Config
 from .errors import HostError
 
@@ -44,6 +44,7 @@ def perform(config: Config, artifact: Artifact, run: str, by: str, token: int | 
     The fencing token is remembered here already: once a run has staged, no run before it can switch any of its hosts.
     """
     began = time.monotonic()
+    room.hold(config.state_dir)
     fence.admit(config, token, run)
     with system.host_lock(f"{config.state_dir}/stage.lock", 300.0):
         home = f"{config.releases}/{artifact.release}"
@@ -56,6 +57,13 @@ def perform(config: Config, artifact: Artifact, run: str, by: str, token: int | 
             size = _bring(config, artifact, part)
             shutil.rmtree(home, ignore_errors=True)
             os.rename(part, home)
+        except OSError as error:
+            if error.errno not in room.FULL:
+                raise
+            raise HostError(
+                f"{artifact.release} could not be unpacked below {config.releases}: {error.strerror}. What was unpacked is removed again. Make room "
+                "(bytes: df; names: df --inodes), or lower app_keep_releases and run site.yml."
+            ) from None
         finally:
             shutil.rmtree(part, ignore_errors=True)
         system.run(["sync", "--file-system", home])

@@ -39,17 +39,25 @@ def sync_folder(path: str) -> None:
 
 
 def write_file(path: str, data: bytes, mode: int, group: int = -1) -> None:
-    """Replace the file in one step: write beside, sync, rename. Nobody whom ``mode`` and ``group`` shut out can open it at any moment."""
+    """Replace the file in one step: write beside, sync, rename. Where that fails nothing stays beside it.
+
+    Nobody whom ``mode`` and ``group`` shut out can open it at any moment.
+    """
     part = f"{path}.part"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(part)
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-        os.fchown(file.fileno(), -1, group)
-        os.fchmod(file.fileno(), mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            os.fchown(file.fileno(), -1, group)
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+        raise
     sync_folder(os.path.dirname(path))
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from . import balancer, configuration, fence, health, journal, plan, system
+from . import balancer, configuration, fence, health, journal, plan, room, system
 from .config import Config
 from .errors import HostError
 from .journal import HostState
@@ -109,6 +109,7 @@ class Work:
 
 def perform(config: Config, request: Request) -> dict[str, Any]:
     """Do what is asked, once: asked again after it was done, it changes nothing. Raises HostError with the evidence."""
+    room.hold(config.state_dir)
     with system.host_lock(f"{config.state_dir}/lock", LOCK_SECONDS):
         fence.admit(config, request.token, request.run)
         state = settle(config)
