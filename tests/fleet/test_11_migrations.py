@@ -94,7 +94,7 @@ def test_a_migration_that_fails_stops_everything_before_the_first_switch(migrate
     assert (running.summary["failed"], set(running.summary["by_release"])) == (0, {"1.0.0"}), running.summary
     migrated.settled("1.0.0")
     assert recorded(migrated)[-1] == ("failed", "0002-split")
-    assert "failed" in migrated.must("playbooks/migrations.yml").message()
+    assert "0002-split expand forward-only failed" in migrated.must("playbooks/migrations.yml").message()
     migrated.on("app1", f"rm {STOP}")
     migrated.must("deploy.yml", "-e", "version=4.1.0")  # the release is not bad
     assert ran(migrated) == [("app1", "0001-add"), ("app1", "0002-split")]
