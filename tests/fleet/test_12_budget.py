@@ -95,7 +95,7 @@ def whole(fleet: Fleet) -> Iterator[None]:
 
 def test_a_host_that_is_dead_before_the_run_is_left_out_and_comes_back_on_the_new_release(fleet: Fleet) -> None:
     killed(fleet, "app3")
-    with under_load("dead-before") as running:
+    with under_load("dead-before", rate=50) as running:
         done = fleet.must("deploy.yml", *FORWARD, *budget(1))
         assert "app3 was left out, it was dead before the run" in done.message()
         assert RECONCILE in done.message().split("The run ended well]")[1]
@@ -109,7 +109,7 @@ def test_a_host_that_is_dead_before_the_run_is_left_out_and_comes_back_on_the_ne
 
 
 def test_a_host_that_dies_in_its_wave_is_left_out_and_comes_back_on_the_new_release(fleet: Fleet) -> None:
-    with under_load("dead-in-wave") as running:
+    with under_load("dead-in-wave", rate=50) as running:
         with killed_in_its_wave(fleet, "app3"):
             run = fleet.begin("deploy.yml", *FORWARD, *budget(1))
             wait_until("the switch of app3", 180, lambda: under_way(fleet, "app3"))
@@ -126,7 +126,7 @@ def test_a_host_that_dies_in_its_wave_is_left_out_and_comes_back_on_the_new_rele
 
 
 def test_a_host_that_dies_beyond_the_budget_aborts_the_run_and_the_others_go_back(fleet: Fleet) -> None:
-    with under_load("beyond") as running, killed_in_its_wave(fleet, "app3"):
+    with under_load("beyond", rate=50) as running, killed_in_its_wave(fleet, "app3"):
         run = fleet.begin("deploy.yml", *FORWARD)
         wait_until("the switch of app3", 180, lambda: under_way(fleet, "app3"))
         plug("app3", "kill")
@@ -151,7 +151,7 @@ def test_more_dead_hosts_than_the_budget_are_refused_before_anything_changes(fle
 
 def test_reconcile_brings_right_whoever_differs_and_touches_nobody_else(fleet: Fleet) -> None:
     """One host whose ssh was down, so that it went on serving the old release, and one that lost all it had."""
-    with under_load("reconcile") as running:
+    with under_load("reconcile", rate=50) as running:
         fleet.on("app3", STOP_SSH)
         fleet.must("deploy.yml", *FORWARD, *budget(1))
         fleet.on("app3", START_SSH)
