@@ -22,9 +22,9 @@ options:
     type: str
     required: true
   kind:
-    description: Whether to go forward to a version, or back to the last good one.
+    description: Whether to go forward to a version, back to the last good one, or to bring hosts that differ to what the fleet runs.
     type: str
-    choices: [deploy, rollback]
+    choices: [deploy, rollback, reconcile]
     default: deploy
   version:
     description: The version. A rollback without it goes to the release that the hosts agree was the last good one.
@@ -238,6 +238,22 @@ capacity:
   description: How many hosts may be out of service at a time, 0 where that could not be told.
   returned: always
   type: int
+budget:
+  description: How many hosts that cannot be reached the run may leave out, those that die on the way included.
+  returned: always
+  type: int
+absent:
+  description: The hosts that cannot be reached and are left out, each with what was found. Empty where they are too many, which stands in the way.
+  returned: always
+  type: dict
+back:
+  description: Whether V(reconcile) goes to a release that the fleet has rolled back to.
+  returned: always
+  type: bool
+maintenance:
+  description: Whether every load balancer shows the maintenance page instead of the application.
+  returned: always
+  type: bool
 hosts:
   description: For each host the release it comes C(from), the one it goes C(to), whether that C(changes) anything, and its C(wave), from 1.
   returned: when the version is known

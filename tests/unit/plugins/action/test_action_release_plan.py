@@ -155,4 +155,4 @@ def test_a_deployment_behind_balancers_bakes_wave_by_wave(store: dict[str, Manif
     up = {"backends": {"shop": {host: {"status": "UP"} for host in ("app1", "app2", "app3")}}}
     assert plan(balancers={"lb1": up}, bake_seconds=90)["estimate"]["baking"] == 180
     silent = plan(balancers={"lb1": {"trouble": "timed out"}})
-    assert (silent["id"], silent["obstacles"]) == (None, ["Load balancer lb1: timed out"])
+    assert (silent["id"], silent["obstacles"]) == (None, ["Load balancer lb1: timed out Mend it."])
