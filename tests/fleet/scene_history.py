@@ -52,6 +52,6 @@ def two_are_kept(fleet: Fleet) -> None:
 
 SCENES = [
     Scene("two rollbacks go two back", two_back, short=True),
-    Scene("a named release, and the refusal of the one that was left", named_and_refused, short=True),
+    Scene("a named release, and the refusal of the one that was left", named_and_refused),
     Scene("the live release and the last good one are never pruned", two_are_kept),
 ]
