@@ -70,7 +70,8 @@ class ActionModule(HostAction):
                 return _unanswered("The deployment lock could not be taken, so nothing was changed.", answer)
             if answer["held"]:
                 lock = deployment_lock.carried(given["app"], given["environment"], me.run, answer, asked)
-                return {"lock": {**lock, "database": given["database"]}, "summary": answer["said"] and f"The lock was {answer['said']}"}
+                lock = {**lock, "database": given["database"], "continues": deployment_lock.continues(answer, given["what"])}
+                return {"lock": lock, "summary": answer["said"] and f"The lock was {answer['said']}"}
             holder = Owner(**answer["lease"]["owner"])
             if dead != answer["token"] and deployment_lock.is_dead(holder, me, deployment_lock.process_start(holder.pid)):
                 dead = answer["token"]

@@ -57,6 +57,7 @@ _SPEC = {
     "reports": {"type": "dict", "required": True},
     "balancers": {"type": "dict", "required": True},
     "run": {"type": "str"},
+    "continues": {"type": "str", "default": ""},
     "by": {"type": "str"},
     "reason": {"type": "str", "default": ""},
     "force": {"type": "str", "default": ""},
@@ -256,7 +257,7 @@ def _version(given: dict[str, Any], desired: Desired | None = None) -> str:
     if given["version"]:
         return manifest.check_version(given["version"])
     if given["kind"] == "rollback":
-        return planning.previous_release(given["reports"]).rpartition("-")[0]
+        return planning.previous_release(given["reports"], given["continues"]).rpartition("-")[0]
     if given["kind"] == "reconcile":
         return planning.reconcile_goal(given["reports"], desired, planning.newest_token(given["reports"], given["run"] or ""))
     raise ValueError(

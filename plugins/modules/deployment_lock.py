@@ -122,6 +122,9 @@ lock:
     run:
       description: Id of the run, its time (UTC) first.
       type: str
+    continues:
+      description: The dead run that the lock was taken over from, where that run was about the same (O(what)); else empty. With O(state=held) only.
+      type: str
     token:
       description: The fencing token, greater than any before it.
       type: int

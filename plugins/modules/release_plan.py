@@ -84,6 +84,10 @@ options:
   run:
     description: Id of this run, as M(tossable.fleet.deployment_lock) returned it. Default is a new one.
     type: str
+  continues:
+    description: Id of a run of the same kind that was cut short, so that a rollback without a version goes on to where that one went.
+    type: str
+    default: ''
   by:
     description: Who orders it. Default is the account and host name of the controller.
     type: str

@@ -79,6 +79,13 @@ def carried(app: str, environment: str, run: str, answer: Mapping[str, Any], ask
     return {"app": app, "environment": environment, "run": run, "token": answer["token"], "held": True, "deadline": deadline, "said": ""}
 
 
+def continues(answer: Mapping[str, Any], what: str) -> str:
+    """The dead run that ``answer`` took the lock over from, where it was about the same (``what``): this one goes on with its work. Else empty."""
+    last = answer["last"] or {}
+    same = last.get("event") == "taken over" and last["token"] == answer["token"] and last["from"].get("what") == what
+    return str(last["from"]["run"]) if same else ""
+
+
 def lost(lock: Mapping[str, Any], said: str) -> dict[str, Any]:
     """The lock of this run once it has been lost."""
     return {**lock, "held": False, "said": said}

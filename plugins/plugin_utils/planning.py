@@ -131,12 +131,16 @@ def in_service(reports: Mapping[str, Report], balancers: Iterable[Mapping[str, A
     return max([len(reports) + len(absent), *map(len, known)]), min(up, default=ready)
 
 
-def previous_release(reports: Mapping[str, Report]) -> str:
+def previous_release(reports: Mapping[str, Report], continued: str = "") -> str:
     """The release that a rollback of the whole fleet goes to: the last good one that the hosts agree on.
 
-    Where a deployment was cut short, so that hosts run different releases, it is the one that the rest still runs and the others
+    ``continued`` is the run of such a rollback that was cut short: what it has switched to stays the goal, however far it came. Where a
+    deployment was cut short, so that hosts run different releases, it is the one that the rest still runs and the others
     came from. Hosts that have only ever run the live release (a machine made anew) follow the others. Raises ValueError, in words.
     """
+    arrived = {report["live"] for report in reports.values() if continued and report.get("live") and report.get("run") == continued}
+    if len(arrived) == 1:
+        return str(arrived.pop())
     if half_way := _left_behind(reports):
         return half_way
     named: dict[str, str] = {host: report["previous"] for host, report in reports.items() if report.get("previous")}

@@ -233,7 +233,7 @@ def _broken(token: int, holder: dict[str, Any], by: str, reason: str, now: Now) 
 
 
 def _told(lease: Lease) -> dict[str, Any]:
-    return {"run": lease.owner.run, "by": lease.owner.by, "since": lease.since, "until": lease.until}
+    return {"run": lease.owner.run, "by": lease.owner.by, "what": lease.owner.what, "since": lease.since, "until": lease.until}
 
 
 def to_data(record: Record) -> dict[str, Any]:

@@ -120,6 +120,16 @@ def test_the_deadline_counts_from_before_the_question() -> None:
     assert (carried["deadline"], carried["token"], carried["held"]) == (950.0, 1, True)
 
 
+def test_a_run_goes_on_with_what_a_dead_one_was_about_only_where_it_is_about_the_same() -> None:
+    after = answer(taken("b", at(900), taken("a")))
+    what = after["last"]["from"]["what"]
+    assert deployment_lock.continues(after, what) == "a"
+    assert deployment_lock.continues(after, f"{what} of another kind") == ""
+    assert deployment_lock.continues(answer(taken("a")), what) == ""
+    freed = lease.free(taken("b", at(900), taken("a")), "b", 2).record
+    assert deployment_lock.continues(answer(taken("c", at(901), freed)), what) == ""
+
+
 def test_the_status_has_one_line() -> None:
     assert deployment_lock.summary("shop", "production", answer(lease.EMPTY)) == "lock of shop in production: free"
     held = deployment_lock.summary("shop", "production", answer(taken("run-7"), "its lease ran out"))

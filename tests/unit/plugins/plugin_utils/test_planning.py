@@ -102,6 +102,14 @@ def test_a_fleet_with_one_release_cannot_go_back() -> None:
         planning.previous_release({"app1": report()})
 
 
+def test_a_rollback_that_was_cut_short_is_continued_not_begun_again() -> None:
+    """All have arrived, and only the report is missing: the release before the one that is live now is not the goal."""
+    arrived = {host: report(live="1-aa", previous="0-zz", run="dead") for host in ("app1", "app2")}
+    assert planning.previous_release(arrived) == "0-zz"
+    assert planning.previous_release(arrived, "dead") == "1-aa"
+    assert planning.previous_release(arrived, "another") == "0-zz"
+
+
 def test_the_plan_tells_who_moves_in_which_wave() -> None:
     reports = {"app1": report(), "app2": report(live=None, release=None), "app3": report(live="2-bb", release="2-bb")}
     plan = planning.moves(reports, TARGET)
