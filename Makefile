@@ -26,7 +26,7 @@ molecule: ## the roles on throwaway hosts; one of them: make molecule ROLE=app
 	@tools/test molecule $(ROLE)
 
 fleet: setup ## what only several hosts can show, twenty deployments in a row among it
-	@DEPLOYMENTS=20 tools/test fleet
+	@LONG=1 DEPLOYMENTS=20 tools/test fleet
 
 torture-release: setup ## break a release in every way that the code lists, write the figures to docs/reliability.md (hours)
 	@TORTURE=all tools/test fleet tests/fleet/test_07_killed.py tests/fleet/test_2*.py tests/fleet/test_99_complete.py

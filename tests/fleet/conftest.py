@@ -33,6 +33,8 @@ VERSIONS = {"1.0.0": "", "1.1.0": "", "1.2.0": "", "1.3.0": "", "5.0.0": "error-
 #: TORTURE=all runs every case; otherwise a few, chosen by SEED.
 TORTURE = os.environ.get("TORTURE") == "all"
 READY = os.environ.get("KEEP_FLEET") == "ready"
+#: What every change pays for is one of each kind; LONG=1 (make fleet) runs the rest as well.
+long = pytest.mark.skipif(not os.environ.get("LONG") and not TORTURE, reason="another one of its kind runs for every change; this one: make fleet")
 SEED = int(os.environ.get("SEED", "1"))
 #: Where each case leaves its figures (tools/reliability.py makes a table of them), and the cases that ran.
 RECORD = ROOT / "build" / "torture.jsonl"

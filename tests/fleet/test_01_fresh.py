@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from conftest import Fleet
+from conftest import Fleet, long
 
 # The hosts of a group are alike, and provisioning is most of this suite's time.
 ONE_OF_EACH = ("--limit", "app1,lb1,ops1")
 
 
+@long
 def test_check_mode_works_on_machines_that_were_never_touched(virgin: Fleet) -> None:
     virgin.must("playbooks/site.yml", "--check", "--diff", *ONE_OF_EACH)
 
 
+@long
 def test_a_second_provisioning_changes_nothing(provisioned: Fleet) -> None:
     shown = provisioned.must("playbooks/site.yml", *ONE_OF_EACH).output
     recap = [line for line in shown.splitlines() if "changed=" in line]

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from conftest import LAB, LOGS, ROOT, Fleet, under_load
+from conftest import LAB, LOGS, ROOT, Fleet, long, under_load
 
 
 def test_a_deployment_loses_no_request(fleet: Fleet) -> None:
@@ -19,7 +19,7 @@ def test_a_deployment_loses_no_request(fleet: Fleet) -> None:
 
 def test_deployments_in_a_row_lose_no_request(fleet: Fleet) -> None:
     """There and back as often as DEPLOYMENTS says: 20 times in `make fleet`, fewer in `make test`."""
-    deployments = int(os.environ.get("DEPLOYMENTS", "6"))
+    deployments = int(os.environ.get("DEPLOYMENTS", "4"))
     with under_load("in-a-row") as running:
         for number in range(deployments):
             fleet.deploy(("1.1.0", "1.0.0")[number % 2])
@@ -73,6 +73,7 @@ def test_a_rollback_needs_no_version_and_two_go_two_back(fleet: Fleet) -> None:
     fleet.settled("1.0.0")
 
 
+@long
 def test_a_rollback_to_a_named_version(fleet: Fleet) -> None:
     fleet.deploy("1.1.0")
     fleet.deploy("1.2.0")

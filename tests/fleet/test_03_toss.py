@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from conftest import Fleet, under_load
+from conftest import Fleet, long, under_load
 
 
 def phases(output: str) -> dict[str, float]:
@@ -24,6 +24,7 @@ def test_an_application_host_is_tossed_without_a_failed_request(fleet: Fleet) ->
     fleet.settled("1.0.0")
 
 
+@long
 def test_the_load_balancer_is_tossed_and_serves_again(fleet: Fleet) -> None:
     shown = fleet.must("playbooks/toss.yml", "-e", "target=lb1", "-e", "confirm=lb1").output
     assert "in all" in phases(shown)

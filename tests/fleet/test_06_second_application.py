@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from conftest import BALANCER, Fleet, under_load
+from conftest import BALANCER, Fleet, long, under_load
 
 OTHER = ("-e", "app=pypiserver")
 OTHER_URL = f"{BALANCER}:8010/health"
 
 
+@long
 def test_a_second_application_is_released_beside_the_first(fleet: Fleet) -> None:
     before = fleet.journal("storefront")
     fleet.must("playbooks/app.yml", *OTHER)

@@ -1,7 +1,7 @@
 """The controller, the host's program and the host die at any moment: nothing half-made stays, and the same command goes on.
 
 The list of moments comes from the code (the tasks of the playbooks, the steps of the journal), so a new one is tested without anyone
-remembering. Three of them, chosen by SEED, are tried here; TORTURE=all (make torture-release) tries every one.
+remembering. A few of them, chosen by SEED, are tried here; TORTURE=all (make torture-release) tries every one.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def moments(playbook: str) -> list[Moment]:
     return found
 
 
-def kill_at(fleet: Fleet, moment: Moment, *command: str) -> None:
-    """Begin a run, and kill it with all its children, some time into the task: as if the controller had lost its power."""
+def kill_at(fleet: Fleet, moment: Moment, *command: str, within: float = 0.8) -> None:
+    """Begin a run, and kill it with all its children, some time into the task (seconds): as if the controller had lost its power."""
     beginning, seen = re.compile(rf"^TASK \[{re.escape(moment.task)}\] \*"), 0
     process = fleet.begin(*command)
     assert process.stdout is not None
@@ -88,7 +88,7 @@ def kill_at(fleet: Fleet, moment: Moment, *command: str) -> None:
         for line in process.stdout:
             seen += bool(beginning.match(line))
             if seen == moment.nth:
-                time.sleep(random.Random(f"{SEED} {moment}").uniform(0.0, 0.8))
+                time.sleep(random.Random(f"{SEED} {moment}").uniform(0.0, within))
                 os.killpg(process.pid, 9)
                 break
     process.wait()
@@ -105,7 +105,7 @@ def serving(fleet: Fleet) -> None:
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize("moment", sample(moments(FORWARD[0]), 2), ids=str)
+@pytest.mark.parametrize("moment", sample(moments(FORWARD[0]), 1), ids=str)
 def test_a_deployment_whose_controller_died_is_continued_by_the_same_command(fleet: Fleet, moment: Moment) -> None:
     with tortured("controller killed in a deployment", str(moment)) as case:
         kill_at(fleet, moment, *FORWARD)
@@ -135,6 +135,18 @@ def test_a_deployment_whose_controller_died_half_way_is_taken_back_without_a_ver
         fleet.must("playbooks/rollback.yml")
     case.passed()
     fleet.settled("1.0.0")
+
+
+def test_a_rollback_without_a_version_that_died_after_its_last_switch_is_not_begun_again(fleet: Fleet) -> None:
+    """The same command ends where the first one was going, not one release further back."""
+    fleet.deploy("1.1.0")
+    fleet.deploy("1.2.0")
+    (report,) = {moment.task for moment in moments(BACK[0]) if "Sign which release" in moment.task}
+    with tortured("controller killed in a rollback", "without a version, after its last switch") as case:
+        kill_at(fleet, Moment(report, 1), BACK[0], within=0.0)
+        fleet.must(BACK[0])
+    case.passed()
+    fleet.settled("1.1.0")
 
 
 # Runs on the host: waits for a step of a transaction in what the journal gets from now on, then ends the program.

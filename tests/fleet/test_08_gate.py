@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Fleet, under_load
+from conftest import Fleet, long, under_load
 
 BAKE = ("-e", '{"rollout_bake_seconds": 60, "rollout_look_seconds": 2, "rollout_on_inconclusive": "stop"}')
 SHORT_BAKE = ("-e", '{"rollout_bake_seconds": 4, "rollout_look_seconds": 2, "rollout_min_requests": 20}')
@@ -24,6 +24,7 @@ def test_a_release_that_fails_some_requests_is_stopped_by_the_gate(fleet: Fleet)
     assert "is known to be bad" in again.message()
 
 
+@long
 def test_a_good_release_passes_the_gate(fleet: Fleet) -> None:
     with under_load("gate-good") as running:
         shown = fleet.deploy("1.1.0", *SHORT_BAKE).message()

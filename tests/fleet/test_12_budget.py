@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import LAB, NETWORK, Fleet, environment, under_load
+from conftest import LAB, NETWORK, Fleet, environment, long, under_load
 from load import Load
 
 FORWARD = ("-e", "version=1.1.0", "-e", "force='another test took it back'")
@@ -93,6 +93,7 @@ def whole(fleet: Fleet) -> Iterator[None]:
         wait_until(f"{host} runs", 60, partial(answers, fleet, *ssh))
 
 
+@long
 def test_a_host_that_is_dead_before_the_run_is_left_out_and_comes_back_on_the_new_release(fleet: Fleet) -> None:
     killed(fleet, "app3")
     with under_load("dead-before", rate=50) as running:
@@ -125,6 +126,7 @@ def test_a_host_that_dies_in_its_wave_is_left_out_and_comes_back_on_the_new_rele
     fleet.settled("1.1.0")
 
 
+@long
 def test_a_host_that_dies_beyond_the_budget_aborts_the_run_and_the_others_go_back(fleet: Fleet) -> None:
     with under_load("beyond", rate=50) as running, killed_in_its_wave(fleet, "app3"):
         run = fleet.begin("deploy.yml", *FORWARD)
@@ -139,6 +141,7 @@ def test_a_host_that_dies_beyond_the_budget_aborts_the_run_and_the_others_go_bac
     fleet.settled("1.0.0")
 
 
+@long
 def test_more_dead_hosts_than_the_budget_are_refused_before_anything_changes(fleet: Fleet) -> None:
     for host in ("app3", "app4"):
         fleet.on(host, STOP_SSH)
@@ -149,6 +152,7 @@ def test_more_dead_hosts_than_the_budget_are_refused_before_anything_changes(fle
     assert fleet.fingerprint() == before
 
 
+@long
 def test_reconcile_brings_right_whoever_differs_and_touches_nobody_else(fleet: Fleet) -> None:
     """One host whose ssh was down, so that it went on serving the old release, and one that lost all it had."""
     with under_load("reconcile", rate=50) as running:

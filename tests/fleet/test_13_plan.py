@@ -8,7 +8,7 @@ import shlex
 import shutil
 import time
 
-from conftest import LOGS, ROOT, Fleet
+from conftest import LOGS, ROOT, Fleet, long
 
 VERSION = ("-e", "version=1.1.0")
 #: Other tests may have taken that release back; the reason why it is tried again is part of the command that is confirmed.
@@ -70,6 +70,7 @@ def test_a_plan_shows_what_will_happen_and_is_applied_as_it_was_shown(fleet: Fle
     assert seconds / 10 < int(estimate[1]) < seconds * 10
 
 
+@long
 def test_a_rollback_is_planned_and_confirmed_like_a_deployment(fleet: Fleet) -> None:
     fleet.deploy("1.1.0")
     output, name = shown(fleet, playbook="playbooks/rollback.yml")
@@ -91,6 +92,7 @@ def test_a_plan_is_refused_once_the_fleet_has_changed(fleet: Fleet) -> None:
     fleet.settled("1.0.0")
 
 
+@long
 def test_a_plan_is_refused_with_other_waves_another_limit_or_another_version(fleet: Fleet) -> None:
     _output, name = shown(fleet, *FORCED)
     for others in (
@@ -101,6 +103,7 @@ def test_a_plan_is_refused_with_other_waves_another_limit_or_another_version(fle
         assert f", not {name}: the fleet" in refused(fleet, name, *others)
 
 
+@long
 def test_a_plan_is_refused_once_the_artifact_was_replaced(fleet: Fleet) -> None:
     """The same version built anew, with other bytes: only somebody who removes it from everywhere can do that."""
     version = ("-e", "version=1.4.0")

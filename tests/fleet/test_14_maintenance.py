@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-from conftest import BALANCER, LAB, Fleet, under_load
+from conftest import BALANCER, LAB, Fleet, long, under_load
 from load import Load
 
 PLAYBOOK = "playbooks/maintenance.yml"
@@ -57,6 +57,7 @@ def test_maintenance_on_reload_off_under_load(fleet: Fleet) -> None:
     fleet.settled("1.0.0")
 
 
+@long
 def test_it_outlives_a_reboot_and_a_provisioning(fleet: Fleet) -> None:
     fleet.must(PLAYBOOK, *ON)
     try:
@@ -70,6 +71,7 @@ def test_it_outlives_a_reboot_and_a_provisioning(fleet: Fleet) -> None:
     fleet.settled("1.0.0")
 
 
+@long
 def test_a_deployment_in_maintenance_is_told_and_not_judged_by_nobodys_requests(fleet: Fleet) -> None:
     fleet.must(PLAYBOOK, *ON)
     try:
