@@ -254,10 +254,6 @@ back:
   description: Whether V(reconcile) goes to a release that the fleet has rolled back to.
   returned: always
   type: bool
-maintenance:
-  description: Whether every load balancer shows the maintenance page instead of the application.
-  returned: always
-  type: bool
 hosts:
   description: For each host the release it comes C(from), the one it goes C(to), whether that C(changes) anything, and its C(wave), from 1.
   returned: when the version is known
@@ -322,7 +318,7 @@ migrations:
   type: dict
 maintenance:
   description: Whether every load balancer answers for the application with the maintenance page, so that there is nothing to judge a release by.
-  returned: success
+  returned: always
   type: bool
 summary:
   description: The plan as lines for the terminal.

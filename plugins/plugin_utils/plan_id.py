@@ -26,7 +26,7 @@ _SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
 
 def place(moves: Mapping[str, Mapping[str, Any]], waves: Sequence[int]) -> dict[str, dict[str, Any]]:
     """The moves of `planning.moves`, each with the number of its ``wave``, from 1; None for hosts that no wave reaches."""
-    numbers = [number for number, size in enumerate(waves, 1) for _ in range(size)]
+    numbers = [number for number, size in enumerate(waves, 1) for _host in range(size)]
     return {host: {**move, "wave": numbers[at] if at < len(numbers) else None} for at, (host, move) in enumerate(moves.items())}
 
 

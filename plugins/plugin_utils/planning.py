@@ -239,7 +239,7 @@ def summary(
     hosts = list(plan)
     wide = max(map(len, hosts), default=0)
     lines = [f"{kind} {app} {target.version} ({target.release}) on {len(hosts)} hosts in {len(waves) or '?'} waves"]
-    numbers = [str(number) for number, size in enumerate(waves, 1) for _ in range(size)]
+    numbers = [str(number) for number, size in enumerate(waves, 1) for _host in range(size)]
     for host, number in zip_longest(hosts, numbers, fillvalue="?"):
         move = plan[host]
         start = "unknown" if host in unknown else move["from"] or "nothing"

@@ -326,7 +326,7 @@ class TestMaintenance:
             host.check_output(f"systemctl {step} haproxy")
             response = get(address, 80)
             assert (response.status, "Back at six" in body(response)) == (503, True), step
-        assert changed(converge({})) == 0
+        assert changed(converge(host, {})) == 0
         assert get(address, 80).status == 503
 
     def test_the_journal_is_not_filled_with_what_was_announced(self, address: str, host: Any, switched: Run) -> None:

@@ -33,7 +33,7 @@ ERROR, WARNING, NOTICE = 3, 4, 5
 #: Who made the release live, as status.yml shows it.
 BY = "the host itself, at boot"
 
-Fetch = Callable[[str], bytes | None]
+Fetch = Callable[[str], "bytes | None"]
 
 
 def perform(config: Config) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def to_value(entry: Entry) -> str:
 
 def from_value(value: str) -> Entry:
     """The entry from a value of the map; what cannot be read is said in its place, because the page is shown all the same."""
-    retry_after, _, rest = value.partition("|")
+    retry_after, _separator, rest = value.partition("|")
     try:
         return Entry(**json.loads(base64.b64decode(rest.partition("|")[0], validate=True)), retry_after=int(retry_after))
     except (TypeError, ValueError):
