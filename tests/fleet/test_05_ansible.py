@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from conftest import Fleet, environment, under_load
+from conftest import Fleet, environment, long, under_load
 
 
 def test_check_mode_tells_what_would_happen_and_changes_nothing(fleet: Fleet) -> None:
@@ -39,6 +39,7 @@ def test_variables_from_a_file(fleet: Fleet, tmp_path: Path) -> None:
     assert "ada" in fleet.must("playbooks/status.yml").output
 
 
+@long
 def test_secrets_from_a_vault_reach_the_application_and_no_output(fleet: Fleet, tmp_path: Path) -> None:
     password, secrets = tmp_path / "password", tmp_path / "secrets.yml"
     password.write_text("only for this test\n")
@@ -54,6 +55,7 @@ def test_secrets_from_a_vault_reach_the_application_and_no_output(fleet: Fleet, 
     fleet.settled("1.0.0")
 
 
+@long
 def test_a_changed_environment_restarts_host_by_host_without_a_failed_request(fleet: Fleet) -> None:
     two = ("--limit", "app1,app2")
     with under_load("environment") as running:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from ansible_collections.tossable.fleet.plugins.module_utils.host import journal
-from conftest import LAB, ROOT, SEED, TORTURE, Fleet, environment, sample, tortured
+from conftest import LAB, ROOT, SEED, TORTURE, Fleet, environment, long, sample, tortured
 
 ROLE = ROOT / "roles" / "release" / "tasks"
 FORWARD = ("deploy.yml", "-e", """{"version": "1.1.0", "force": "another test took it back", "rollout_hold_seconds": 1}""")
@@ -127,6 +127,7 @@ def test_a_rollback_whose_controller_died_is_continued_by_the_same_command(fleet
     fleet.settled("1.0.0")
 
 
+@long
 def test_a_deployment_whose_controller_died_half_way_is_taken_back_without_a_version(fleet: Fleet) -> None:
     (switch,) = {moment.task for moment in moments(FORWARD[0]) if "switch, be healthy" in moment.task}
     with tortured("controller killed in a deployment", "taken back without a version") as case:

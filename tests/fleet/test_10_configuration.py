@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from conftest import Fleet, Run, under_load
+from conftest import Fleet, Run, long, under_load
 
 NAMES = ("app1", "app2")
 TWO = ("--limit", ",".join(NAMES))
@@ -50,6 +50,7 @@ def told(fleet: Fleet, host: str) -> dict[str, Any]:
     return configuration
 
 
+@long
 def test_a_rollback_brings_back_the_environment_and_the_secrets_of_the_release(fleet: Fleet) -> None:
     printed = []
     try:
@@ -87,6 +88,7 @@ def test_a_rollback_brings_back_the_environment_and_the_secrets_of_the_release(f
         fleet.must("playbooks/app.yml", *TWO)
 
 
+@long
 def test_a_release_that_never_becomes_healthy_leaves_the_old_one_with_its_environment(fleet: Fleet) -> None:
     before = values(everywhere(fleet))
     try:
@@ -105,6 +107,7 @@ def test_a_release_that_never_becomes_healthy_leaves_the_old_one_with_its_enviro
     assert told(fleet, "app1")["changes"] == []
 
 
+@long
 def test_a_value_that_the_live_release_does_not_bear_costs_nobody_a_request(fleet: Fleet) -> None:
     before = everywhere(fleet)
     try:

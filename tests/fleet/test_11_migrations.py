@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from conftest import Fleet, under_load
+from conftest import Fleet, long, under_load
 
 RECORD = "/var/lib/tossable/migrations/lab/storefront.jsonl"
 #: What the migrations of these tests leave on the host they ran on; while STOP is there, the second one fails.
@@ -64,6 +64,7 @@ def recorded(fleet: Fleet) -> list[tuple[str, str]]:
     return [(record["event"], record["id"]) for record in map(json.loads, lines)]
 
 
+@long
 def test_a_migration_runs_once_for_a_deployment_in_three_waves_and_never_again(migrated: Fleet) -> None:
     before = migrated.fingerprint()
     shown = migrated.must("deploy.yml", "-e", "version=4.0.0", "--check").message()
@@ -101,6 +102,7 @@ def test_a_migration_that_fails_stops_everything_before_the_first_switch(migrate
     migrated.settled("4.1.0")
 
 
+@long
 def test_nobody_goes_back_past_a_forward_only_migration_and_contract_waits_until_nobody_can(migrated: Fleet) -> None:
     migrated.deploy("4.0.0")
     migrated.deploy("4.1.0", "-e", "by=ada")

@@ -174,6 +174,7 @@ def test_reconcile_brings_right_whoever_differs_and_touches_nobody_else(fleet: F
     fleet.settled("1.1.0")
 
 
+@long
 @pytest.mark.parametrize("forgery", ["another key", "an old file"])
 def test_a_desired_state_that_is_forged_or_put_back_is_not_obeyed(fleet: Fleet, forgery: str) -> None:
     """Both name the release before; the old file carries a good signature and a token that the host has seen overtaken."""

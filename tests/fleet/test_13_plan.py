@@ -82,6 +82,7 @@ def test_a_rollback_is_planned_and_confirmed_like_a_deployment(fleet: Fleet) -> 
     assert "names no plan" in refused(fleet, "yes", playbook="playbooks/rollback.yml")
 
 
+@long
 def test_a_plan_is_refused_once_the_fleet_has_changed(fleet: Fleet) -> None:
     _output, name = shown(fleet, *FORCED)
     fleet.deploy("1.1.0", "--limit", fleet.hosts()[0])
