@@ -43,7 +43,7 @@ class ActionModule(ActionBase):
             # Left to itself Ansible would say that the application host is unreachable, for which this was asked.
             raise AnsibleActionFail(
                 f"What is in use is not recorded in the artifact store, which cannot be reached ({str(error).strip()}). What was deployed is live; "
-                "run the same command again when the store is back, and prune nothing there before."
+                "run the same command again when the store is back, with -e version= and the version that is live, and prune nothing there before."
             ) from None
         if done["rc"] != 0:
             said = done["stderr"].strip() or done["stdout"].strip()

@@ -61,6 +61,10 @@ def deployment(
         return Plan([], None, [], [_NO_RECORD.format(release=release)] if listed and kind == "deploy" else [])
     due = pending(listed, seen, "expand") if kind == "deploy" else []
     lines, obstacles = [], past_obstacles(release, listed, seen, reports)
+    was_live = any(release in (report.get("live"), *report.get("history", ())) for report in reports.values())
+    if kind != "deploy" and not was_live and (lacking := pending(listed, seen, "expand")):
+        names = ", ".join(entry["id"] for entry in lacking)
+        obstacles.append(f"{release} was never live here and needs {names}, which only a deployment runs: deploy it with deploy.yml -e version=...")
     host = None
     if due:
         host, running = runner(list(reports), seen)

@@ -110,7 +110,7 @@ def fold(records: Iterable[Record]) -> HostState:
                 history, left = _after(kind, history, release)
                 bad.pop(release, None)
                 bad |= _blamed(record, left)
-            elif kind == "activate" and step != "abandoned" and not record.get("mended"):
+            elif kind == "activate" and _says_bad(record):
                 bad[release] = record
         else:
             flight = Flight(
@@ -145,6 +145,12 @@ def seconds(records: Iterable[Record], kinds: Collection[str], last: int = 10) -
     """What the last transactions of these kinds took that ended well, oldest first; those that somebody else finished do not say."""
     taken = [record["seconds"] for record in records if record["kind"] in kinds and record["step"] == "done" and "seconds" in record]
     return taken[-last:]
+
+
+def _says_bad(record: Record) -> bool:
+    """Whether the end of an activation tells that the release is bad; not where it was live before, and only its configuration was new."""
+    given_up = record["step"] == "abandoned" or record.get("mended") or not record.get("blame", True)
+    return not given_up and record.get("previous") != record["release"]
 
 
 def _blamed(record: Record, left: set[str]) -> dict[str, Record]:

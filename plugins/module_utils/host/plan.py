@@ -65,8 +65,8 @@ def to_prune(state: HostState, keep: int) -> list[str]:
 
 
 def configurations_to_prune(state: HostState, kept: Iterable[str], in_force: str | None) -> list[str]:
-    """Of the configurations that are kept those that no release on the host ran with, and that are not in force."""
-    needed = {in_force, *state.configurations.values()}
+    """Of the configurations that are kept those that no release on the host ran with, that are not in force, and that were not the last before."""
+    needed = {in_force, *state.configurations.values(), (state.live_record or {}).get("previous_configuration")}
     if state.flight:
         needed |= {state.flight.configuration, state.flight.previous_configuration}
     return sorted(name for name in kept if name not in needed)

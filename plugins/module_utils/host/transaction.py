@@ -113,6 +113,8 @@ def perform(config: Config, request: Request) -> dict[str, Any]:
     with system.host_lock(f"{config.state_dir}/lock", LOCK_SECONDS):
         fence.admit(config, request.token, request.run)
         state = settle(config)
+        if request.kind == "retire" and state.live is None:
+            return Work(config, request, "", None).result(changed=False)
         release = _wanted_release(config, state, request)
         wanted, before, notes = _configurations(config, state, request, release)
         if request.kind != "restart" and _holds(config, state, request.kind, release, wanted):
@@ -173,11 +175,18 @@ def _configurations(config: Config, state: HostState, request: Request, release:
     before = state.configuration if state.configuration and configuration.there(config, state.configuration) else configuration.in_force(config)
     if request.kind != "rollback" and (request.kind, request.configuration) != ("restart", "kept"):
         return configuration.keep_wanted(config), before, []
-    known = before if release == state.live else state.configurations.get(release)
+    known = _left_in_this_run(state, request) or before if release == state.live else state.configurations.get(release)
     if known and configuration.there(config, known):
         return known, before, []
     why = f"its configuration {known} is gone from {config.configurations}" if known else "the journal does not say with which one it ran"
     return configuration.keep_wanted(config), before, [f"{release} runs with the configuration that is wanted now: {why}"]
+
+
+def _left_in_this_run(state: HostState, request: Request) -> str | None:
+    """The configuration that this run took the live release away from, where it changed nothing else: going back means going back to that."""
+    last = state.live_record or {}
+    took = last.get("kind") == "activate" and last.get("run") == request.run and last.get("previous") == last.get("release")
+    return last.get("previous_configuration") if took else None
 
 
 def _point(config: Config, release: str, name: str | None) -> None:

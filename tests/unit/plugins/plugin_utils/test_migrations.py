@@ -56,8 +56,16 @@ def test_what_failed_was_interrupted_or_was_undone_runs_again_and_says_so() -> N
 
 
 def test_a_rollback_runs_nothing() -> None:
-    plan = deployment("rollback")
+    reports = {"app1": report("1.0-aa", history=["1.1-bb", "1.0-aa"]), "app2": report("1.0-aa")}
+    plan = migrations.deployment("rollback", "1.1-bb", ALL, seen(), reports, 600, 900)
     assert (plan.pending, plan.lines, plan.obstacles) == ([], [], [])
+
+
+@pytest.mark.parametrize("kind", ["rollback", "reconcile"])
+def test_only_a_deployment_brings_a_release_that_was_never_live_and_needs_migrations(kind: str) -> None:
+    (told,) = deployment(kind).obstacles
+    assert "1.1-bb was never live here and needs 0001-add, 0002-split" in told
+    assert deployment(kind, told=seen(event(ADD), event(SPLIT))).obstacles == []
 
 
 def test_a_fleet_without_a_record_refuses_migrations_and_only_those() -> None:

@@ -211,6 +211,36 @@ def test_a_configuration_that_its_release_does_not_bear_is_taken_back(host: Host
     assert host.state.bad == {}
 
 
+def test_a_deployment_of_another_configuration_alone_is_taken_back_by_its_own_run_and_by_no_other(host: Host) -> None:
+    host.want("A=1\n")
+    host.do("activate", ONE)
+    host.want("A=2\n")
+    host.do("activate", ONE)
+    assert host.env == "A=2\n"
+    assert host.do("rollback", ONE)["changed"]
+    assert host.restarts[-1] == (ONE, "A=1\n")
+    assert not host.do("rollback", ONE)["changed"], "a second recovery finds it done"
+    host.do("activate", ONE)
+    later = transaction.Request("rollback", ONE, "another run", "ada", "")
+    assert not transaction.perform(host.config, later)["changed"]
+    assert host.env == "A=2\n"
+
+
+def test_a_configuration_that_the_live_release_does_not_bear_makes_no_bad_release_of_it(host: Host) -> None:
+    host.want("A=1\n")
+    host.do("activate", ONE)
+    host.want("A=bad\n")
+    host.sick = lambda _release, text: "bad" in text
+    with pytest.raises(HostError, match="The configuration that it had is back"):
+        host.do("activate", ONE)
+    assert host.state.bad == {}
+    assert host.env == "A=1\n"
+
+
+def test_a_host_on_which_nothing_is_live_has_nothing_to_retire(host: Host) -> None:
+    assert not host.do("retire")["changed"]
+
+
 def test_a_restart_for_another_reason_leaves_the_configuration(host: Host) -> None:
     host.want("A=1\n")
     host.do("activate", ONE)

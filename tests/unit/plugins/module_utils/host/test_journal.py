@@ -49,6 +49,11 @@ def test_a_transaction_that_was_cut_short_says_nothing_about_its_release() -> No
     assert journal.fold(cut).bad == {}
 
 
+def test_a_release_that_failed_where_it_is_not_to_blame_is_not_bad() -> None:
+    sick = {**step("activate", "failed", "2", "1"), "blame": False}
+    assert journal.fold([*live("1"), stage("2"), sick]).bad == {}
+
+
 def test_a_release_that_is_left_without_blame_is_not_bad() -> None:
     assert journal.fold([*live("1", "2"), {**step("rollback", "done", "1", "2"), "blame": False}]).bad == {}
 
