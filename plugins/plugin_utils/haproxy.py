@@ -51,8 +51,8 @@ _DRAIN: Final = 0x08 | 0x10
 
 _LATENCY_ENTRY: Final = re.compile(r"key=(?P<backend>[^/ ]+)/(?P<server>[^/ ]+)/(?P<bound>\d+|inf) .*gpc0=(?P<count>\d+)")
 
-# A line of the answer to `show map`, whose values module_utils/host/maintenance.py makes: three fields.
-_MAINTENANCE_ENTRY: Final = re.compile(r"^0x[0-9a-f]+ (?P<backend>\S+) (?P<value>\d+\|[\w+/=]+\|[\w+/=]*)$", re.MULTILINE)
+# A line of the answer to `show map`, whose values module_utils/host/maintenance.py makes: three fields. A terminal may end it with a carriage return.
+_MAINTENANCE_ENTRY: Final = re.compile(r"^0x[0-9a-f]+ (?P<backend>\S+) (?P<value>\d+\|[\w+/=]+\|[\w+/=]*)\r?$", re.MULTILINE)
 
 _OPERATIONAL: Final = {"0": "stopped", "1": "starting", "2": "running", "3": "stopping"}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.tossable.fleet.plugins.module_utils.host import maintenance
 from ansible_collections.tossable.fleet.plugins.plugin_utils import haproxy
 
 ANSWERS = Path(__file__).parent / "haproxy"
@@ -123,3 +124,11 @@ def test_the_command_says_that_there_is_no_socket(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", haproxy.command(f"{tmp_path}/a b.sock", 1) + " && sleep 0"], capture_output=True, text=True, check=False)
     assert done.returncode in (haproxy.NO_SOCAT, haproxy.NO_SOCKET)
     assert "unexpected" not in done.stderr
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_maintenance_is_read_from_the_map_also_through_a_terminal(end: str) -> None:
+    entry = maintenance.Entry("2026-11-25T18:00:00Z", "ada", "the database moves", "Back at six.", 300)
+    recorded = (Path(__file__).parent / "haproxy" / "2.6.txt").read_text()
+    found = haproxy.parse(f"{recorded}\n0x55d0c0 shop {maintenance.to_value(entry)}\n".replace("\n", end))["maintenance"]
+    assert found["shop"] == entry._asdict()
