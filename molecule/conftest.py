@@ -26,9 +26,16 @@ def scenario_hosts() -> dict[str, dict[str, Any]]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for `host` once on each host of the scenario."""
+    """Run a test that asks for `host` once on each host of the scenario, or on one of them where what it shows is decided on the controller."""
     if "host" in metafunc.fixturenames:
-        metafunc.parametrize("host", list(scenario_hosts()), indirect=True, scope="module")
+        hosts = list(scenario_hosts())
+        one = metafunc.definition.get_closest_marker("one_host")
+        metafunc.parametrize("host", hosts[-1:] if one else hosts, indirect=True, scope="module")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark of a test that one host is enough for."""
+    config.addinivalue_line("markers", "one_host: takes a run of a playbook or more, and shows what no release of Debian changes")
 
 
 @pytest.fixture(scope="module")

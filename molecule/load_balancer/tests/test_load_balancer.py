@@ -237,6 +237,7 @@ def _occupied(host: Any) -> Iterator[list[Run]]:
     assert done.code == 0, done.output
 
 
+@pytest.mark.one_host
 @pytest.mark.usefixtures("serving")
 class TestMistakes:
     """A mistake in the variables stops the run in words, and HAProxy goes on."""
@@ -321,6 +322,7 @@ class TestMaintenance:
         assert changed(maintain(**WISH | {"by": "bob"})) == 0
         assert host.check_output(f"cat {MAP}") == before
 
+    @pytest.mark.one_host
     def test_it_outlives_reload_restart_and_the_role(self, address: str, host: Any, switched: Run) -> None:
         for step in ("reload", "restart"):
             host.check_output(f"systemctl {step} haproxy")
@@ -334,6 +336,7 @@ class TestMaintenance:
         assert "/announced" not in host.check_output("journalctl --sync; journalctl --unit=haproxy --no-pager --lines=100")
 
 
+@pytest.mark.one_host
 @pytest.mark.usefixtures("serving")
 class TestSwitching:
     """The moment in which the page is switched on, and what stands in its way."""
