@@ -24,6 +24,8 @@ WAIT_SECONDS = 20.0
 #: A record that is written for the first time can only be there already if it was written a moment ago: so many bytes are searched for it.
 RECENT_BYTES = 4 * 2**20
 _BLOCK = 2**20
+#: Runs that are named where another one was asked for.
+KNOWN_RUNS = 20
 
 
 class Appended(NamedTuple):
@@ -152,7 +154,8 @@ def perform(_app: str, given: dict[str, Any], folder: str = FOLDER) -> dict[str,
 
     ``append`` writes ``records`` (``again`` where some of them may have been written before) and returns ``written``, ``known`` and ``torn``.
     ``show`` returns the ``runs`` that the filters of ``wanted`` fit (see `ledger_runs.select`), without their records where ``brief`` is
-    true; ``total``, how many there are; and ``unreadable``, how many lines are no records.
+    true; ``total``, how many there are; ``known``, the people, applications and runs that it has seen; and ``unreadable``, how many lines are
+    no records.
     """
     try:
         if given["operation"] == "append":
@@ -170,7 +173,9 @@ def _show(given: dict[str, Any], folder: str) -> dict[str, Any]:
     every = ledger_runs.runs(records, _live(ledger_runs.unended(records), given))
     found = ledger_runs.select(every, given.get("wanted") or {})
     shown = [ledger_runs.brief(run) for run in found] if given.get("brief") else found
-    return {"changed": False, "runs": shown, "total": len(every), "unreadable": unreadable}
+    people = {str(one) for run in every for one in (run["by"], run["on_behalf_of"]) if one}
+    known = {"by": sorted(people), "app": sorted({run["application"] for run in every}), "run": [run["run"] for run in every[-KNOWN_RUNS:]]}
+    return {"changed": False, "runs": shown, "total": len(every), "known": known, "unreadable": unreadable}
 
 
 def _live(open_ones: Sequence[Record], given: dict[str, Any]) -> set[str] | None:

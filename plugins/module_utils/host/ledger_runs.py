@@ -124,9 +124,20 @@ def _run(started: Record | None, ended: Record | None, going_on: bool, continued
 
 
 def _note(record: Record) -> Run:
-    more = {"from": [], "to": "", "version": "", "outcome": "noted", "cause": record.get("text") or "", "seconds": None}
-    place = {"at": record["at"], "continued_by": None, "started": None, "ended": None, "noted": record}
-    return {**{name: record.get(name) for name in _SAME}, **more, **place}
+    return {
+        **{name: record.get(name) for name in _SAME},
+        "at": record["at"],
+        "from": [],
+        "to": "",
+        "version": "",
+        "outcome": "noted",
+        "cause": record.get("text") or "",
+        "seconds": None,
+        "continued_by": None,
+        "started": None,
+        "ended": None,
+        "noted": record,
+    }
 
 
 def _before(at: str, seconds: float) -> str:

@@ -179,5 +179,6 @@ def test_it_is_shown_as_runs(tmp_path: pathlib.Path) -> None:
 
 
 def test_there_is_nothing_to_show_before_the_first_run(tmp_path: pathlib.Path) -> None:
-    assert ledger.perform("shop", {"operation": "show"}, str(tmp_path)) == {"changed": False, "runs": [], "total": 0, "unreadable": 0}
+    answer = ledger.perform("shop", {"operation": "show"}, str(tmp_path))
+    assert (answer["runs"], answer["total"], answer["known"]) == ([], 0, {"by": [], "app": [], "run": []})
     assert list(tmp_path.iterdir()) == []
