@@ -86,7 +86,7 @@ def test_the_table() -> None:
         came,
     ]
     assert "robot for cy@chat" in lines[2]
-    assert lines[2].endswith("  rolled_back (app1: 2-bbbbbbbb did not become healthy: it answers 503,...)")
+    assert lines[2].endswith("  rolled_back (app1: 2-bbbbbbbb did not become healthy: it answers 503, ...)")
     assert "  1-aaaaaaaa, 3-cccccccc  " in lines[3]
     assert lines[3].endswith("  interrupted (run d went on)")
     assert lines[4].endswith("  -        interrupted")
