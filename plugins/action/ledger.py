@@ -19,7 +19,7 @@ from ansible_collections.tossable.fleet.plugins.plugin_utils.host_action import 
 _KINDS = ["deploy", "rollback", "reconcile", "contract", "unlock", "maintenance", "flag", "refused", "toss"]
 _SPEC: dict[str, Any] = {
     "argument_spec": {
-        "state": {"type": "str", "required": True, "choices": ["started", "ended", "noted", "shown"]},
+        "state": {"type": "str", "required": True, "choices": ["started", "ended", "noted", "shown", "last"]},
         "host": {"type": "str", "required": True},
         "spool": {"type": "path", "required": True},
         "environment": {"type": "str", "required": True},
@@ -48,6 +48,7 @@ _SPEC: dict[str, Any] = {
         ("state", "started", ("app", "kind", "plan")),
         ("state", "ended", ("app", "kind", "plan", "began")),
         ("state", "noted", ("app", "kind", "text")),
+        ("state", "last", ("app",)),
     ],
 }
 
@@ -61,6 +62,8 @@ class ActionModule(HostAction):
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
         if given["state"] == "shown":
             return {**result, **self._show(given)}
+        if given["state"] == "last":
+            return {**result, **self._last(given)}
         if self._task.check_mode:
             return {**result, "said": []}
         at, clock = time.time(), deployment_lock.uptime()
@@ -108,8 +111,7 @@ class ActionModule(HostAction):
             wanted = ledger_view.wanted(given["wanted"], time.time())
         except ValueError as error:
             return {"failed": True, "msg": str(error)}
-        where = {"locks_here": given["locks_here"], "database": given["database"] or None}
-        answer = self._ask("", {"operation": "show", "wanted": wanted, "brief": not wanted["run"], **where})
+        answer = self._ask("", {"operation": "show", "wanted": wanted, "brief": not wanted["run"], **_locks(given)})
         if answer.get("failed"):
             return {"failed": True, "msg": f"The ledger cannot be read. {answer['msg']}", "said": said}
         if why := "" if answer["runs"] else ledger_view.nothing(wanted, answer["known"]):
@@ -117,8 +119,20 @@ class ActionModule(HostAction):
         runs = answer["runs"]
         lines = [line for run in runs for line in ledger_view.whole(run)] if wanted["run"] else ledger_view.table(runs, answer["total"])
         unreadable = [f"{answer['unreadable']} lines of the ledger are no records and were left out."] if answer["unreadable"] else []
-        shown = {"runs": runs, "lines": lines + unreadable, "csv": ledger_view.as_csv(runs), "last": ledger_view.last_line(runs)}
+        shown = {"runs": runs, "lines": lines + unreadable, "csv": ledger_view.as_csv(runs)}
         return {**shown, "said": said}
+
+    def _last(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Never fails: the status shows what it can."""
+        asked = {"operation": "show", "wanted": {"app": given["app"]}, "brief": True, "recent": True, **_locks(given)}
+        answer = self._ask(given["app"], asked)
+        if answer.get("failed"):
+            return {"summary": f"last run: unknown. {answer['msg']}"}
+        return {"summary": ledger_view.last_line(answer["runs"])}
+
+
+def _locks(given: dict[str, Any]) -> dict[str, Any]:
+    return {"locks_here": given["locks_here"], "database": given["database"] or None}
 
 
 def _assembled(given: dict[str, Any], at: float, clock: float) -> Record:

@@ -23,9 +23,10 @@ options:
     description:
       - V(started) writes that a run begins, V(ended) what has become of it, V(noted) something else that somebody did.
       - V(shown) reads the runs that O(wanted) fits; it fails where the ledger cannot be read, or a filter can fit nothing.
+      - V(last) tells in one line who changed last what is live; it never fails.
     type: str
     required: true
-    choices: [started, ended, noted, shown]
+    choices: [started, ended, noted, shown, last]
   host:
     description: Name of the host that the task is delegated to; what waits, waits for this one.
     type: str
@@ -39,7 +40,7 @@ options:
     type: str
     required: true
   app:
-    description: Name of the application; needed to write.
+    description: Name of the application; needed to write, and with O(state=last).
     type: str
     default: ''
   kind:
@@ -170,7 +171,7 @@ clock:
   type: dict
 said:
   description: What could not be recorded and where it is kept, what has been brought up to date, what was mended; a line for each.
-  returned: always
+  returned: always, but not with O(state=last)
   type: list
   elements: str
 runs:
@@ -191,8 +192,8 @@ csv:
   description: The runs as CSV.
   returned: with O(state=shown)
   type: str
-last:
-  description: Who changed last what is live, and when, in one line.
-  returned: with O(state=shown)
+summary:
+  description: Who changed last what is live, when, and how that ended, in one line.
+  returned: with O(state=last)
   type: str
 """

@@ -154,8 +154,8 @@ def perform(_app: str, given: dict[str, Any], folder: str = FOLDER) -> dict[str,
 
     ``append`` writes ``records`` (``again`` where some of them may have been written before) and returns ``written``, ``known`` and ``torn``.
     ``show`` returns the ``runs`` that the filters of ``wanted`` fit (see `ledger_runs.select`), without their records where ``brief`` is
-    true; ``total``, how many there are; ``known``, the people, applications and runs that it has seen; and ``unreadable``, how many lines are
-    no records.
+    true (``recent``: of those near its end only); ``total``, how many there are; ``known``, the people, applications and runs that it
+    has seen; and ``unreadable``, how many lines are no records.
     """
     try:
         if given["operation"] == "append":
@@ -169,7 +169,7 @@ def perform(_app: str, given: dict[str, Any], folder: str = FOLDER) -> dict[str,
 
 
 def _show(given: dict[str, Any], folder: str) -> dict[str, Any]:
-    records, unreadable = ledger_runs.read(f"{folder}/ledger.jsonl")
+    records, unreadable = ledger_runs.read(f"{folder}/ledger.jsonl", RECENT_BYTES if given.get("recent") else None)
     every = ledger_runs.runs(records, _live(ledger_runs.unended(records), given))
     found = ledger_runs.select(every, given.get("wanted") or {})
     shown = [ledger_runs.brief(run) for run in found] if given.get("brief") else found

@@ -27,6 +27,7 @@ A *record* is one line of the ledger, see docs/ledger.schema.json. A *run* is wh
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -62,10 +63,14 @@ def parse(data: bytes) -> tuple[list[Record], int]:
     return found, len(lines) - len(found)
 
 
-def read(path: str) -> tuple[list[Record], int]:
-    """As `parse`, from a file; nothing where there is none."""
+def read(path: str, depth: int | None = None) -> tuple[list[Record], int]:
+    """As `parse`, from a file, or from the whole lines in its last ``depth`` bytes; nothing where there is none."""
     try:
         with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0 if depth is None else max(size - depth, 0))
+            if file.tell():
+                file.readline()
             return parse(file.read())
     except FileNotFoundError:
         return [], 0

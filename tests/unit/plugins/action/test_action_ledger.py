@@ -165,6 +165,15 @@ def test_a_ledger_that_cannot_be_read_is_said(controller: Controller) -> None:
     assert controller.show()["msg"] == "The ledger cannot be read. The host cannot be reached: timed out"
 
 
+def test_the_last_run_is_told_and_never_fails(controller: Controller) -> None:
+    assert controller._last(GIVEN) == {"summary": "last run: none in the ledger"}
+    for record in (started("a"), ended("a"), noted("x", 5), started("b", 9, application="other")):
+        controller.write(record)
+    assert controller._last(GIVEN)["summary"] == "last run: deploy to 2-bbbbbbbb by ada@desk at 2026-11-25T10:00:00Z: deployed; run a"
+    controller.trouble = HostError("The host cannot be reached: timed out")
+    assert controller._last(GIVEN) == {"summary": "last run: unknown. The host cannot be reached: timed out"}
+
+
 def test_names_sort_like_times_and_stay_in_the_folder(tmp_path: pathlib.Path) -> None:
     names = [pathlib.Path(ledger_spool.put(str(tmp_path), "ops1", noted("../../x y", second))).name for second in (1, 59, 61)]
     assert names == sorted(names)

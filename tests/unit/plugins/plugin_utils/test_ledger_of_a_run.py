@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +229,7 @@ def test_the_gate_is_told_wave_by_wave_with_both_sides() -> None:
     found = went(a={"switched": switched(12)}, b={"switched": switched(20)}, c={"switched": switched(20)})
     first, second = end("deploy", plan("a", "bc"), found, judged=judged, readings=readings)["waves"]
     assert (first["gate"]["verdict"], second["gate"]["line"]) == ("pass", "few")
-    assert [one["at"][-8:] for one in first["gate"]["readings"]] == ["01.123Z", "02.123Z"] or len(first["gate"]["readings"]) == 2
+    assert [one["at"] for one in first["gate"]["readings"]] == ["2026-11-25T10:00:01.123Z", "2026-11-25T10:00:02.123Z"]
     look = first["gate"]["readings"][1]
     assert (look["new"]["requests"], look["new"]["errors"]) == (20, 2)
     assert (look["old"]["requests"], look["old"]["errors"], look["old"]["p95_ms"]) == (50, 0, 10)
@@ -269,8 +268,8 @@ TEXT = st.text(max_size=40)
 @given(st.sampled_from(["unlock", "maintenance", "flag", "refused", "toss"]), TEXT, TEXT)
 def test_a_note_is_one_line_whatever_was_typed(kind: str, reason: str, text: str) -> None:
     record = valid(ledger.noted(who(kind, reason=reason), NOW, text))
-    assert len(json.dumps(record, ensure_ascii=False).splitlines()) <= 1 or not any(map(str.isspace, record["text"].replace(" ", "")))
-    assert math.isclose(NOW, 1_795_600_800.123)
+    assert record["text"] == " ".join(text.split())
+    assert len(ledger.one_line(text * 100)) <= ledger.WIDTH
 
 
 @given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import pytest
@@ -48,6 +49,15 @@ def test_what_is_no_record_is_counted_and_left_out() -> None:
     records, unreadable = ledger_runs.parse(data)
     assert [record["run"] for record in records] == ["a", "b"]
     assert unreadable == 3
+
+
+def test_the_end_of_a_long_ledger_is_read_from_its_first_whole_line(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    lines = [ledger.encode(noted(str(number))) for number in range(9)]
+    path.write_bytes(b"".join(lines))
+    for depth, expected in ((len(lines[0]) * 2 + 1, "78"), (len(lines[0]) - 1, ""), (10**6, "012345678")):
+        records, unreadable = ledger_runs.read(str(path), depth)
+        assert ("".join(record["run"] for record in records), unreadable) == (expected, 0)
 
 
 RUNS = ledger_runs.runs(
