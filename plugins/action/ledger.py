@@ -96,7 +96,8 @@ class ActionModule(HostAction):
             said.append(f"ledger on {host}: brought up to date with {len(waiting.records)} records that had waited in {folder}.")
         if answer["torn"]:
             said.append(f"ledger on {host}: its end was torn and was moved to ledger.torn beside it, it began with {answer['torn'][0]!r}.")
-        return {"recorded": True, "changed": answer["changed"], "said": said}
+        # A record is no change of the fleet: a second run of a deployment says that it changed nothing, and is on record all the same.
+        return {"recorded": True, "said": said}
 
     def _ask(self, app: str, asked: dict[str, Any]) -> dict[str, Any]:
         """The program's answer; an ops host that is too full to be given the program is one that cannot be asked, too."""
@@ -162,4 +163,4 @@ def _unrecorded(host: str, answer: dict[str, Any], record: Record | None, kept: 
     what = f"that run {record['run']} {record['event']}" if record["event"] != "noted" else f"what was noted ({record['text']})"
     if kept:
         return [f"ledger on {host}: {what} could not be recorded: {why} It is kept in {kept}.{older} {after}"]
-    return [f"ledger on {host}: {what} could not be recorded: {why} Keep this line: {json.dumps(record, sort_keys=True)}"]
+    return [f"ledger on {host}: {what} could not be recorded: {why} Keep this line: {json.dumps(record)}"]

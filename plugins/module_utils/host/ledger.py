@@ -62,7 +62,7 @@ def append(folder: str, records: Sequence[Record], whole: bool = False) -> Appen
 
 def encode(record: Record) -> bytes:
     """The record's line."""
-    return json.dumps(record, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(record, ensure_ascii=False).encode() + b"\n"
 
 
 def name(record: Record) -> tuple[str, ...]:
