@@ -25,9 +25,9 @@ def spool(tmp_path: Path) -> Path:
 
 
 def records(fleet: Fleet) -> list[dict[str, Any]]:
-    """The whole ledger, each record checked against the schema."""
+    """The whole ledger, each record held against the schema."""
     schema = jsonschema.Draft202012Validator(json.loads((ROOT / "docs" / "ledger.schema.json").read_text()))
-    found = [json.loads(line) for line in fleet.on("ops1", f"cat {LEDGER}/ledger.jsonl 2>/dev/null || true").splitlines()]
+    found = fleet.ledger()
     for record in found:
         schema.validate(record)
     return found
@@ -104,6 +104,7 @@ def _kill_in_the_middle(fleet: Fleet) -> str:
     return run
 
 
+@long
 def test_what_an_operator_gets_wrong_is_answered_with_what_is_possible(fleet: Fleet) -> None:
     fleet.deploy("1.1.0", "-e", "by=ada")
     for words, said in (
@@ -119,7 +120,8 @@ def test_what_an_operator_gets_wrong_is_answered_with_what_is_possible(fleet: Fl
     assert ",ada," in path.read_text()
 
 
-def test_check_mode_writes_nothing_and_an_unlock_is_noted(fleet: Fleet) -> None:
+@long
+def test_check_mode_writes_nothing_and_what_is_no_run_is_noted(fleet: Fleet) -> None:
     before = len(records(fleet))
     fleet.must("deploy.yml", "-e", "version=1.1.0", "-e", "force='for this test'", "--check")
     fleet.must("playbooks/unlock.yml", "-e", "reason='nothing to break'")
@@ -131,6 +133,13 @@ def test_check_mode_writes_nothing_and_an_unlock_is_noted(fleet: Fleet) -> None:
     fleet.deploy("1.1.0")
     started = records(fleet)[-2]
     assert started["lock_broken"] == {"by": "ada", "reason": "it is dead", "run": killed}
+    for state in ("on", "off"):
+        fleet.must("playbooks/maintenance.yml", "-e", f"state={state}", "-e", "by=ada", "-e", "reason='the database moves'")
+        noted = records(fleet)[-1]
+        assert (noted["kind"], noted["reason"], noted["text"]) == ("maintenance", "the database moves", f"maintenance {state} at lb1")
+    count = len(records(fleet))
+    fleet.must("playbooks/maintenance.yml", "-e", "state=off")
+    assert len(records(fleet)) == count, "nothing was switched"
 
 
 @pytest.fixture
