@@ -64,7 +64,9 @@ class Course(NamedTuple):
 
 def results(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """What the tasks of the run registered for each host."""
-    return {host: {name: hostvars[host][key] for key, name in REGISTERED.items() if key in hostvars[host]} for host in hosts}
+    # Ansible puts all variables of a host together each time that it is asked for them.
+    known = {host: hostvars[host] for host in hosts}
+    return {host: {name: told[key] for key, name in REGISTERED.items() if key in told} for host, told in known.items()}
 
 
 def moment(seconds: float) -> str:
@@ -271,6 +273,8 @@ def _waves(
 
 def _wave_outcome(kind: str, hosts: Sequence[Mapping[str, Any]], stopped_here: bool) -> str:
     outcomes = {host["outcome"] for host in hosts}
+    if outcomes == {"left_out"}:
+        return "not_reached"
     if stopped_here or outcomes & {"failed", "not_reached"}:
         return "failed"
     return "rolled_back" if kind == "rollback" or "rolled_back" in outcomes else "deployed"

@@ -65,14 +65,6 @@ def test_a_deployment_a_rollback_and_a_killed_run_are_in_the_ledger(fleet: Fleet
     started, ended = last(fleet, before)
     assert (started["kind"], ended["outcome"], started["reason"], ended["version"]) == ("rollback", "rolled_back", "too slow", "1.0.0")
 
-    before = len(records(fleet))
-    done = fleet.play("deploy.yml", "-e", "version=6.6.6", "-e", "force='for this test'")
-    started, ended = last(fleet, before)
-    assert (done.code, ended["outcome"], started["forced"]) == (2, "rolled_back", "for this test")
-    assert ended["cause"].startswith("app1: ")
-    assert "failed on " + ended["cause"][:60] in done.message()
-    assert [wave["outcome"] for wave in ended["waves"]] == ["failed", *["not_reached"] * (len(ended["waves"]) - 1)]
-
     killed = _kill_in_the_middle(fleet)
     shown = table(fleet, "-e", f"run={killed}").message()
     assert f"{killed}: deploy storefront in lab" in shown

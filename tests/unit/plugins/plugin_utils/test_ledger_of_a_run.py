@@ -203,6 +203,11 @@ def test_dead_hosts_are_left_out() -> None:
     assert record["hosts"]["b"]["to"] is None
 
 
+def test_a_wave_all_of_whose_hosts_died_in_it_was_not_reached() -> None:
+    found = went(a={"switched": switched(12)}, b={"switched": call(20, failed=True, reachable=False)})
+    assert outcomes(end("deploy", plan("a", "b"), found, lost={"b": "in its wave: gone"}))[:2] == ("deployed", ["deployed", "not_reached"])
+
+
 def test_a_run_that_ended_before_it_was_done_has_failed() -> None:
     record = end("deploy", plan("a", "b"), went(a={"switched": switched(12)}, b={}))
     assert (record["outcome"], record["cause"]) == ("failed", "the run ended before it was done on b")
