@@ -93,7 +93,7 @@ class ActionModule(HostAction):
             return {"recorded": False, "said": [*said, *_unrecorded(host, answer, record, kept, folder, len(waiting.records))]}
         ledger_spool.drop([*waiting.paths, *([kept] if kept else [])])
         if waiting.records:
-            said.append(f"ledger on {host}: brought up to date with {len(waiting.records)} records that had waited in {folder}.")
+            said.append(f"ledger on {host}: brought up to date with {_number(len(waiting.records))} that had waited in {folder}.")
         if answer["torn"]:
             said.append(f"ledger on {host}: its end was torn and was moved to ledger.torn beside it, it began with {answer['torn'][0]!r}.")
         # A record is no change of the fleet: a second run of a deployment says that it changed nothing, and is on record all the same.
@@ -155,12 +155,16 @@ def _assembled(given: dict[str, Any], at: float, clock: float) -> Record:
 
 def _unrecorded(host: str, answer: dict[str, Any], record: Record | None, kept: str, folder: str, before: int) -> list[str]:
     """What is not in the ledger, why, and where it is."""
-    why = " ".join(str(answer["msg"]).split())
-    older = f" {before} older ones wait in {folder}, too." if before else ""
-    after = "The next run appends it, or playbooks/ledger.yml."
+    why = " ".join(str(answer["msg"]).split()).rstrip(".")
     if record is None:
-        return [f"ledger on {host}: {before} records still wait in {folder}: {why}"]
-    what = f"that run {record['run']} {record['event']}" if record["event"] != "noted" else f"what was noted ({record['text']})"
-    if kept:
-        return [f"ledger on {host}: {what} could not be recorded: {why} It is kept in {kept}.{older} {after}"]
-    return [f"ledger on {host}: {what} could not be recorded: {why} Keep this line: {json.dumps(record)}"]
+        return [f"ledger on {host}: {_number(before)} in {folder} cannot be appended yet: {why}."]
+    about = {"started": "the start of run", "ended": "the end of run", "noted": "what was noted in run"}[record["event"]]
+    head = f"ledger on {host}: {about} {record['run']} could not be recorded: {why}."
+    if not kept:
+        return [f"{head} Keep this line, it is the record: {json.dumps(record)}"]
+    older = f" {_number(before)} from before lie there, too." if before else ""
+    return [f"{head} It is kept in {kept}.{older} The next run appends it, or playbooks/ledger.yml."]
+
+
+def _number(records: int) -> str:
+    return f"{records} record{'' if records == 1 else 's'}"

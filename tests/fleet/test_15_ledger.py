@@ -195,5 +195,5 @@ def test_an_ops_host_that_goes_away_in_the_middle(fleet: Fleet, spool: Path) -> 
     assert json.loads(kept.read_text())["event"] == "ended"
     assert "could not be recorded" in output
     shown = fleet.must("playbooks/ledger.yml", "-e", "since=1h", *where).message()
-    assert "brought up to date with 1 records" in shown
+    assert "brought up to date with 1 record that" in shown
     assert list((spool / "lab").iterdir()) == []

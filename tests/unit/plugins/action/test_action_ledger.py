@@ -72,8 +72,9 @@ def test_what_cannot_be_written_waits_and_comes_first_the_next_time(controller: 
         answer = controller.write(record)
         (line,) = answer["said"]
         assert not answer["recorded"]
-        assert f"run {record['run']} {record['event']} could not be recorded: {str(getattr(trouble, 'message', trouble)).strip()}" in line
-        assert f"It is kept in {controller.waits()[-1]}." in line
+        assert f"the {record['event'].removesuffix('ed')} of run" in line
+        why = str(getattr(trouble, "message", trouble)).strip().rstrip(".")
+        assert f" of run {record['run']} could not be recorded: {why}. It is kept in {controller.waits()[-1]}." in line
         assert json.loads(controller.waits()[-1].read_text()) == record
     assert controller.waits()[0].name == "2026-11-25T100001.000Z-a-ended@ops1.json"
     controller.trouble = None
@@ -117,7 +118,7 @@ def test_where_nothing_can_wait_either_the_record_is_in_the_output(controller: C
     controller.trouble = HostError("away")
     said = controller.write(ended("a"))["said"]
     assert "records cannot wait in" in said[0]
-    assert json.loads(said[1].partition("Keep this line: ")[2]) == ended("a")
+    assert json.loads(said[1].partition("Keep this line, it is the record: ")[2]) == ended("a")
 
 
 def test_what_is_no_record_is_set_aside(controller: Controller) -> None:
@@ -149,7 +150,7 @@ def test_showing_brings_it_up_to_date_but_not_in_check_mode(controller: Controll
     controller._task.check_mode = False
     shown = controller.show()
     assert [run["run"] for run in shown["runs"]] == ["a"]
-    assert "brought up to date with 1 records" in shown["said"][0]
+    assert "brought up to date with 1 record that" in shown["said"][0]
 
 
 def test_a_wrong_filter_is_refused_in_words(controller: Controller) -> None:
