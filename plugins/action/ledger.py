@@ -112,13 +112,14 @@ class ActionModule(HostAction):
             wanted = ledger_view.wanted(given["wanted"], time.time())
         except ValueError as error:
             return {"failed": True, "msg": str(error)}
-        answer = self._ask("", {"operation": "show", "wanted": wanted, "brief": not wanted["run"], **_locks(given)})
+        how = {"brief": not wanted["run"], "recent": bool(wanted["last"])}
+        answer = self._ask("", {"operation": "show", "wanted": wanted, **how, **_locks(given)})
         if answer.get("failed"):
             return {"failed": True, "msg": f"The ledger cannot be read. {answer['msg']}", "said": said}
         if why := "" if answer["runs"] else ledger_view.nothing(wanted, answer["known"]):
             return {"failed": True, "msg": why, "said": said}
         runs = answer["runs"]
-        lines = [line for run in runs for line in ledger_view.whole(run)] if wanted["run"] else ledger_view.table(runs, answer["total"])
+        lines = [line for run in runs for line in ledger_view.whole(run)] if wanted["run"] else ledger_view.table(runs, answer["more"])
         unreadable = [f"{answer['unreadable']} lines of the ledger are no records and were left out."] if answer["unreadable"] else []
         shown = {"runs": runs, "lines": lines + unreadable, "csv": ledger_view.as_csv(runs)}
         return {**shown, "said": said}

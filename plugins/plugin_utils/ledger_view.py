@@ -68,14 +68,14 @@ def nothing(words: Mapping[str, Any], known: Mapping[str, Sequence[str]]) -> str
     return ""
 
 
-def table(runs: Sequence[Run], total: int) -> list[str]:
-    """A line for each run, oldest first, below the names of the columns."""
+def table(runs: Sequence[Run], more: bool) -> list[str]:
+    """A line for each run, oldest first, below the names of the columns; ``more`` where the ledger holds others."""
     if not runs:
-        return ["No run fits." if total else "The ledger is empty: nothing has been deployed since it is kept."]
+        return ["No run fits." if more else "The ledger is empty: nothing has been deployed since it is kept."]
     rows = [("when (UTC)", "application", "kind", "from", "to", "who", "why", "seconds", "outcome"), *map(_row, runs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*lines, *([f"{len(runs)} of {total}: more with -e since=30d, one run whole with -e run=..."] if len(runs) < total else [])]
+    return [*lines, *(["There are more: -e since=30d, by, app, outcome; one run whole: -e run=..."] if more else [])]
 
 
 def _row(run: Run) -> tuple[str, ...]:

@@ -154,8 +154,8 @@ def perform(_app: str, given: dict[str, Any], folder: str = FOLDER) -> dict[str,
 
     ``append`` writes ``records`` (``again`` where some of them may have been written before) and returns ``written``, ``known`` and ``torn``.
     ``show`` returns the ``runs`` that the filters of ``wanted`` fit (see `ledger_runs.select`), without their records where ``brief`` is
-    true (``recent``: of those near its end only); ``total``, how many there are; ``known``, the people, applications and runs that it
-    has seen; and ``unreadable``, how many lines are no records.
+    true (``recent``: of those near its end only); ``more``, whether it holds others; ``known``, the people, applications and runs that were
+    seen; and ``unreadable``, how many lines are no records.
     """
     try:
         if given["operation"] == "append":
@@ -169,13 +169,15 @@ def perform(_app: str, given: dict[str, Any], folder: str = FOLDER) -> dict[str,
 
 
 def _show(given: dict[str, Any], folder: str) -> dict[str, Any]:
-    records, unreadable = ledger_runs.read(f"{folder}/ledger.jsonl", RECENT_BYTES if given.get("recent") else None)
+    path, wanted = f"{folder}/ledger.jsonl", given.get("wanted") or {}
+    records, unreadable = ledger_runs.read(path, RECENT_BYTES if given.get("recent") else None)
     every = ledger_runs.runs(records, _live(ledger_runs.unended(records), given))
-    found = ledger_runs.select(every, given.get("wanted") or {})
+    found = ledger_runs.select(every, wanted)
     shown = [ledger_runs.brief(run) for run in found] if given.get("brief") else found
     people = {str(one) for run in every for one in (run["by"], run["on_behalf_of"]) if one}
     known = {"by": sorted(people), "app": sorted({run["application"] for run in every}), "run": [run["run"] for run in every[-KNOWN_RUNS:]]}
-    return {"changed": False, "runs": shown, "total": len(every), "known": known, "unreadable": unreadable}
+    more = len(found) < len(every) or (bool(given.get("recent")) and os.path.exists(path) and os.path.getsize(path) > RECENT_BYTES)
+    return {"changed": False, "runs": shown, "more": more, "known": known, "unreadable": unreadable}
 
 
 def _live(open_ones: Sequence[Record], given: dict[str, Any]) -> set[str] | None:

@@ -79,7 +79,7 @@ def test_a_name_that_the_ledger_has_never_seen_is_answered_with_those_that_it_ha
 
 
 def test_the_table() -> None:
-    lines = ledger_view.table(RUNS, 5)
+    lines = ledger_view.table(RUNS, False)
     came = ["2026-11-25 10:00:00", "shop", "deploy", "1-aaaaaaaa", "2-bbbbbbbb", "ada@desk", "the new cart, with a comma", "12.3", "deployed"]
     assert [re.split(r"  +", line) for line in lines[:2]] == [
         ["when (UTC)", "application", "kind", "from", "to", "who", "why", "seconds", "outcome"],
@@ -95,9 +95,10 @@ def test_the_table() -> None:
 
 
 def test_the_table_says_when_there_is_more_or_nothing() -> None:
-    assert ledger_view.table(RUNS[-2:], 5)[-1] == "2 of 5: more with -e since=30d, one run whole with -e run=..."
-    assert ledger_view.table([], 5) == ["No run fits."]
-    assert ledger_view.table([], 0) == ["The ledger is empty: nothing has been deployed since it is kept."]
+    assert ledger_view.table(RUNS[-2:], True)[-1] == "There are more: -e since=30d, by, app, outcome; one run whole: -e run=..."
+    assert len(ledger_view.table(RUNS[-2:], False)) == 3
+    assert ledger_view.table([], True) == ["No run fits."]
+    assert ledger_view.table([], False) == ["The ledger is empty: nothing has been deployed since it is kept."]
 
 
 def test_one_run_whole() -> None:

@@ -176,7 +176,7 @@ def test_it_is_shown_as_runs(tmp_path: pathlib.Path) -> None:
         file.write("no record\n" + json.dumps(started("d", 4)) + "\n")
     answer = ledger.perform("shop", {"operation": "show", "wanted": {"app": "shop"}, "brief": True}, str(tmp_path))
     assert [(run["run"], run["outcome"]) for run in answer["runs"]] == [("a", "deployed"), ("c", "noted"), ("d", "running")]
-    assert (answer["total"], answer["unreadable"], answer["changed"]) == (4, 1, False)
+    assert (answer["more"], answer["unreadable"], answer["changed"]) == (True, 1, False)
     assert "started" not in answer["runs"][0]
     (whole,) = ledger.perform("shop", {"operation": "show", "wanted": {"run": "a"}}, str(tmp_path))["runs"]
     assert (whole["started"], whole["ended"]) == (records[0], records[1])
@@ -184,5 +184,13 @@ def test_it_is_shown_as_runs(tmp_path: pathlib.Path) -> None:
 
 def test_there_is_nothing_to_show_before_the_first_run(tmp_path: pathlib.Path) -> None:
     answer = ledger.perform("shop", {"operation": "show"}, str(tmp_path))
-    assert (answer["runs"], answer["total"], answer["known"]) == ([], 0, {"by": [], "app": [], "run": []})
+    assert (answer["runs"], answer["more"], answer["known"]) == ([], False, {"by": [], "app": [], "run": []})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_newest_are_found_without_reading_all_of_a_long_ledger(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.append(str(tmp_path), [started(str(number), number) for number in range(50)])
+    monkeypatch.setattr(ledger, "RECENT_BYTES", 5000)
+    answer = ledger.perform("shop", {"operation": "show", "wanted": {"last": 3}, "recent": True}, str(tmp_path))
+    assert ([run["run"] for run in answer["runs"]], answer["more"]) == (["47", "48", "49"], True)
+    assert len(answer["known"]["run"]) < 20
