@@ -143,7 +143,7 @@ def _started(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
 
 
 def _wave(_story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
-    return f"wave {event['number']} of {event['of']} done: {', '.join(event['hosts']) or 'no host'}"
+    return f"wave {event['number']} of {event['of']} done: {', '.join(sorted(event['hosts'])) or 'no host'}"
 
 
 def _ended(word: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], str]:
