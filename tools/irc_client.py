@@ -23,7 +23,7 @@ class Client:
         self.seen = 0
         self.rest = b""
         if password:
-            self.send(f"PASS {password if ' ' not in password else ':' + password}")
+            self.send(f"PASS {password}")
         self.send(f"NICK {nick}")
         self.send(f"USER {user or nick} 0 * :{nick}")
 

@@ -28,7 +28,7 @@ def stranger(host: Any) -> Client:
 
 
 def ada(host: Any) -> Client:
-    return there(Client(host.backend.hostname, "someone", "ada", "correct horse"))
+    return there(Client(host.backend.hostname, "someone", "ada", "correct-horse"))
 
 
 def there(somebody: Client) -> Client:
@@ -73,7 +73,7 @@ def test_a_stranger_with_the_right_nick_is_refused_and_that_is_recorded(host: An
 
 
 def test_an_account_that_may_not_is_refused(host: Any) -> None:
-    with there(Client(host.backend.hostname, "lin", "lin", "battery staple")) as lin:
+    with there(Client(host.backend.hostname, "lin", "lin", "battery-staple")) as lin:
         lin.say("#ops", "!rollback")
         lin.wait(r"Refused: lin \(account lin\) may not rollback")
 

@@ -22,7 +22,7 @@ def address(host: Any) -> str:
 
 
 def test_an_account_is_shown_by_its_name(address: str) -> None:
-    assert shown(address, "somenick", "ada", "correct horse") == "ada"
+    assert shown(address, "somenick", "ada", "correct-horse") == "ada"
 
 
 def test_who_does_not_log_in_has_a_tilde(address: str) -> None:
@@ -36,4 +36,4 @@ def test_a_wrong_password_is_refused(address: str) -> None:
 
 def test_passwords_are_nowhere_in_the_clear(host: Any) -> None:
     assert host.file("/etc/ngircd/tossable-accounts.json").mode == 0o640
-    assert host.run("grep -r 'correct horse' /etc").rc == 1
+    assert host.run("grep -r 'correct-horse' /etc").rc == 1
