@@ -77,7 +77,7 @@ def whole(story: Mapping[str, Any], event: Mapping[str, Any], now: datetime) -> 
     if event["event"] == "recovering":
         return {**event, "cause": cause(event["aborted"], "")}
     if event["event"] == "ended":
-        ended = outcome(story["kind"], event["aborted"], event["well"], event["taken_back"])
+        ended = outcome(story["kind"], event["aborted"], event["well"], event["switched"], event["stranded"])
         why = cause(event["aborted"], event.get("msg", "")) if event["aborted"] or not event["well"] else ""
         return {**event, "event": ended, "cause": why, "seconds": seconds_since(story["run"], now)}
     return dict(event)
@@ -92,15 +92,15 @@ def line(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
     return (said if len(said) <= room else said[: room - 3] + "...") + tail
 
 
-def outcome(kind: str, aborted: Mapping[str, Any], ended: bool, taken_back: bool) -> str:
-    """How a run ended: ``deployed``, ``rolled_back`` or ``failed``.
+def outcome(kind: str, aborted: Mapping[str, Any], ended: bool, switched: bool, stranded: bool) -> str:
+    """How a run ended: ``deployed``, ``rolled_back``, ``failed``, or ``staged`` where it was to do no more than that (``--tags stage``).
 
-    ``aborted`` says why it was, and is empty where it was not; ``ended`` tells that nothing failed after that either; ``taken_back`` that hosts
-    had been switched and all of them are back on the release they came from.
+    ``aborted`` says why it was, and is empty where it was not; ``ended`` tells that nothing failed after that either; ``switched`` that waves
+    had begun; ``stranded`` that a host is not back on the release it came from.
     """
     if not aborted:
-        return ("rolled_back" if kind == "rollback" else "deployed") if ended else "failed"
-    return "rolled_back" if kind == "deploy" and taken_back else "failed"
+        return ("rolled_back" if kind == "rollback" else "deployed" if switched else "staged") if ended else "failed"
+    return "rolled_back" if kind == "deploy" and switched and not stranded else "failed"
 
 
 def cause(aborted: Mapping[str, Any], msg: str) -> str:
@@ -161,6 +161,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str]] = {
     "wave": _wave,
     "gate": lambda _story, event: f"gate of wave {event['number']} of {event['of']}: {event['verdict']}. {event['line']}",
     "recovering": lambda _story, event: f"goes back: {event['cause']}",
+    "staged": _ended("staged, no host switched"),
     "deployed": _ended("deployed"),
     "rolled_back": _ended("rolled back"),
     "failed": _ended("failed"),

@@ -28,6 +28,8 @@ import robot_words as words
 
 ORDERS = {"deploy": "deploy.yml", "rollback": "playbooks/rollback.yml"}
 REFUSALS_AN_HOUR = 60
+#: Lines that are answered at the same time; who floods the channel is not heard beyond that.
+AT_A_TIME = 8
 SOCKET_SECONDS = 5.0
 LINES_AN_ANSWER = 6
 
@@ -83,6 +85,7 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]
         self.confirmations = words.Confirmations()
         self.refusals = words.Bound(REFUSALS_AN_HOUR)
         self.busy = threading.Lock()
+        self.room = threading.BoundedSemaphore(AT_A_TIME)
         self.vouching = settings["vouched_by"] == "user"
         wrapper = irc.connection.identity
         if settings["tls"]:
@@ -128,7 +131,7 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]
 
     def _hear(self, event: Any, text: str, where: str) -> None:
         told = text.split()
-        if not told:
+        if not told or not self.room.acquire(blocking=False):
             return
         tags = {tag["key"]: tag["value"] for tag in event.tags} if self.vouching else {}
         who = words.speaker(self.settings["vouched_by"], str(event.source), tags)
@@ -137,12 +140,15 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]
 
     def _answer(self, who: words.Speaker, told: list[str], where: str) -> None:
         verb = told[0]
-        if verb in ORDERS:
-            self.say(where, self._wished(who, told, where))
-        elif verb == "yes":
-            self._confirmed(who, told, where)
-        else:
-            self.say(where, *self._known(verb, told[1:]))
+        try:
+            if verb in ORDERS:
+                self.say(where, self._wished(who, told, where))
+            elif verb == "yes":
+                self._confirmed(who, told, where)
+            else:
+                self.say(where, *self._known(verb, told[1:]))
+        finally:
+            self.room.release()
 
     def _known(self, verb: str, rest: Sequence[str]) -> list[str]:
         now, found = datetime.now(tz=UTC), words.runs(words.read_ledger(Path(self.settings["ledger"])), self.settings["app"])

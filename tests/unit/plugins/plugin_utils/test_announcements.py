@@ -71,18 +71,18 @@ def test_a_label_shows_nothing_of_an_address(place: str, rest: str) -> None:
         ({"event": "wave", **WAVES, "batch": ["app3", "app4"], "hosts": ["app3"]}, "wave 3 of 3 done: app3"),
         ({"event": "gate", **WAVES, "batch": ["app2"], "verdict": "pass", "line": "no harm"}, "gate of wave 2 of 3: pass. no harm"),
         ({"event": "recovering", "aborted": ABORTED}, "goes back: failed on app2: it did not become healthy (run"),
-        ({"event": "ended", "aborted": {}, "well": True, "taken_back": False}, "deployed after 41 s, by ada@desk (run"),
+        ({"event": "ended", "aborted": {}, "well": True, "switched": True, "stranded": True}, "deployed after 41 s, by ada@desk (run"),
         (
-            {"event": "ended", "aborted": {}, "well": True, "taken_back": False, "lost": ["app4"]},
+            {"event": "ended", "aborted": {}, "well": True, "switched": True, "stranded": True, "lost": ["app4"]},
             "deployed after 41 s, without app4, by ada@desk",
         ),
         (
-            {"event": "ended", "aborted": ABORTED, "well": False, "taken_back": True},
+            {"event": "ended", "aborted": ABORTED, "well": False, "switched": True, "stranded": False},
             "rolled back after 41 s, by ada@desk: failed on app2: it did not become healthy (run",
         ),
-        ({"event": "ended", "aborted": ABORTED, "well": False, "taken_back": False}, "failed after 41 s"),
+        ({"event": "ended", "aborted": ABORTED, "well": False, "switched": True, "stranded": True}, "failed after 41 s"),
         (
-            {"event": "ended", "aborted": {}, "well": False, "taken_back": False, "msg": "disk full\nx"},
+            {"event": "ended", "aborted": {}, "well": False, "switched": True, "stranded": True, "msg": "disk full\nx"},
             "failed after 41 s, by ada@desk: disk full (run",
         ),
     ],
@@ -95,18 +95,25 @@ def test_each_event_in_words(event: dict[str, Any], words: str) -> None:
 
 
 def test_a_rollback_that_went_well_is_rolled_back_and_one_that_did_not_failed() -> None:
-    assert announcements.outcome("rollback", {}, True, False) == "rolled_back"
-    assert announcements.outcome("rollback", ABORTED, False, True) == "failed"
-    assert announcements.outcome("reconcile", {}, True, False) == "deployed"
+    assert announcements.outcome("rollback", {}, True, True, False) == "rolled_back"
+    assert announcements.outcome("rollback", ABORTED, False, True, False) == "failed"
+    assert announcements.outcome("reconcile", {}, True, True, False) == "deployed"
+
+
+def test_a_run_that_only_stages_says_so_and_one_that_fails_before_its_waves_took_nothing_back() -> None:
+    assert announcements.outcome("deploy", {}, True, False, False) == "staged"
+    assert announcements.outcome("deploy", ABORTED, False, False, False) == "failed"
 
 
 def test_a_person_behind_a_robot_is_named() -> None:
-    assert "by robot on behalf of ada" in said({"event": "ended", "aborted": {}, "well": True, "taken_back": False}, by="robot", on_behalf_of="ada")
+    assert "by robot on behalf of ada" in said(
+        {"event": "ended", "aborted": {}, "well": True, "switched": True, "stranded": True}, by="robot", on_behalf_of="ada"
+    )
 
 
 @given(st.text(), st.text(max_size=2000))
 def test_a_line_is_one_short_line_and_ends_with_the_run(by: str, reason: str) -> None:
-    line = said({"event": "ended", "aborted": {"host": "app1", "reason": reason}, "well": False, "taken_back": True}, by=by)
+    line = said({"event": "ended", "aborted": {"host": "app1", "reason": reason}, "well": False, "switched": True, "stranded": False}, by=by)
     assert line.isprintable()
     assert len(line) <= announcements.LONGEST
     assert line.endswith("(run 20261125T100000Z-abcdef)")
