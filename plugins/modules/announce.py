@@ -34,7 +34,7 @@ options:
     choices: [checked, handed_over]
     default: handed_over
   folder:
-    description: Where announcements wait. Default is C(tossable/announce) in E(XDG_STATE_HOME), which by default is C(~/.local/state).
+    description: Where announcements wait. Default is C(tossable/announce) in C($XDG_STATE_HOME), which by default is C(~/.local/state).
     type: path
   story:
     description: What all events of a run share, namely C(kind), C(app), C(environment), C(version), C(run), C(by), C(on_behalf_of) and C(reason).

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,3 +115,42 @@ def test_it_can_neither_write_to_the_ledger_nor_become_root(host: Any) -> None:
     assert re.search(r"CapBnd:\s*0+\n", status)
     assert host.run("setpriv --reuid=tossable-robot --clear-groups sh -c 'echo x >> /var/lib/tossable/ledger/x'").rc != 0
     assert host.file("/etc/tossable-robot/robot.json").mode == 0o640
+
+
+def test_where_the_server_tells_accounts_it_reads_those(host: Any) -> None:
+    """A server of the test's own, which knows just enough to let the robot in and to say who wrote a line."""
+    settings = json.loads(host.file("/etc/tossable-robot/robot.json").content_string)
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        server.settimeout(20)
+        with socket.create_connection((host.backend.hostname, 22)) as towards:
+            address = towards.getsockname()[0]
+        told = json.dumps({**settings, "server": address, "port": server.getsockname()[1], "password": "", "vouched_by": "account", "socket": "/x"})
+        (process,) = host.process.filter(user="tossable-robot", comm="python")
+        python = host.run_expect([0], f"tr '\\0' '\\n' < /proc/{process.pid}/cmdline").stdout.splitlines()[0]
+        command = f"echo '{told}' > /tmp/account.json; exec timeout 20 {python} -B /usr/local/lib/tossable/chat_robot/robot.py /tmp/account.json"
+        running = threading.Thread(target=host.run, args=(command,))
+        running.start()
+        accepted, _ = server.accept()
+        with accepted, accepted.makefile("rw", newline="\r\n") as robot:
+            accepted.settimeout(20)
+
+            def until(pattern: str) -> str:
+                return next(line for line in robot if re.search(pattern, line))
+
+            def say(*lines: str) -> None:
+                robot.write("".join(f"{line}\r\n" for line in lines))
+                robot.flush()
+
+            until("^USER ")
+            say(":server 001 robot :Welcome")
+            until("^CAP REQ :?account-tag")
+            say(":server CAP * ACK :account-tag")
+            until("^JOIN :?#ops")
+            say(":robot!robot@here JOIN #ops", ":ada!ada@there PRIVMSG #ops :!deploy 1.2.0")
+            assert "for whom the server does not vouch" in until("PRIVMSG #ops :Refused")
+            say("@account=lin :ada!ada@there PRIVMSG #ops :!deploy 1.2.0")
+            assert "account lin" in until("PRIVMSG #ops :Refused")
+            say("@time=2026;account=ada :someone!~x@there PRIVMSG #ops :!deploy 1.2.0")
+            until("PRIVMSG #ops :deploy 1.2.0.*Is that meant")
+        host.run("pkill -f [/]tmp/account.json")
+        running.join()

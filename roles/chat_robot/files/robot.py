@@ -150,8 +150,11 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]
         finally:
             self.room.release()
 
+    def _runs(self) -> list[dict[str, Any]]:
+        return words.runs(words.read_ledger(Path(self.settings["ledger"])), self.settings["app"])
+
     def _known(self, verb: str, rest: Sequence[str]) -> list[str]:
-        now, found = datetime.now(tz=UTC), words.runs(words.read_ledger(Path(self.settings["ledger"])), self.settings["app"])
+        now, found = datetime.now(tz=UTC), self._runs()
         if verb == "status":
             return words.status(found, now)
         if verb == "lock":
@@ -183,8 +186,10 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]
         channel = self.settings["channel"]
         try:
             self.say(channel, f"{wish} begins, by {self.settings['by']} on behalf of {who.account}")
+            before = {run["run"] for run in self._runs()}
             failure = run_playbook(self.settings, wish.verb, words.variables(wish, self.settings["app"], self.settings["by"], who))
-            self.say(channel, f"{wish} failed: {failure}" if failure else f"{wish} ended well")
+            made = [run for run in self._runs() if run["run"] not in before and run.get("by") == self.settings["by"]]
+            self.say(channel, words.ended(wish, failure, made, datetime.now(tz=UTC)))
         except Exception as error:  # whatever it was, somebody waits for an answer
             self.say(channel, f"{wish} could not be run: {type(error).__name__}: {error}")
         finally:

@@ -142,6 +142,13 @@ def told(run: Mapping[str, Any], now: datetime) -> str:
     )
 
 
+def ended(wish: Order, failure: str, made: Sequence[Mapping[str, Any]], now: datetime) -> str:
+    """How an order came to its end: what the ledger says of the run that it ``made``, else what the playbook said."""
+    if made and made[-1]["outcome"] != "running":
+        return told(made[-1], now)
+    return f"{wish} failed: {failure}" if failure else f"{wish} ended well"
+
+
 def ago(run: Mapping[str, Any], now: datetime) -> str:
     """How long ago a run began, in words."""
     began = moment(str(run.get("began", "")))

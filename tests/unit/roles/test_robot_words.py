@@ -156,6 +156,17 @@ def test_what_became_of_each_run() -> None:
     assert words.status([], NOW) == ["No deployment is in the ledger yet."]
 
 
+def test_the_end_of_an_order_is_what_the_ledger_says_of_its_run() -> None:
+    wish = words.Order("deploy", "1.1.0", "x")
+    made = words.runs(lines("run-1", "2026-11-25T10:00:00.000Z", "rolled_back", cause="failed on app1: sick"), "storefront")
+    assert words.ended(wish, "sick", made, NOW).startswith(
+        "deploy storefront 1.1.0 in lab rolled back after 41 s, by robot on behalf of ada: failed on"
+    )
+    begun = words.runs(lines("run-1", "2026-11-25T10:00:00.000Z", None), "storefront")
+    assert words.ended(wish, "killed", begun, NOW) == "deploy 1.1.0 failed: killed"
+    assert words.ended(wish, "", [], NOW) == "deploy 1.1.0 ended well"
+
+
 def test_who_has_the_lock() -> None:
     owner = {"by": "ada", "what": "deploy 1.2.0", "reason": "slow", "run": "run-4"}
     assert words.lock({"lease": None}) == "The lock is free."
