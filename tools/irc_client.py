@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import time
@@ -31,7 +32,12 @@ class Client:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.socket.close()
+        """Leave, and see that the server knows, which then lets somebody else have the name."""
+        with contextlib.suppress(OSError), self.socket:
+            self.socket.settimeout(10)
+            self.send("QUIT")
+            while self.socket.recv(65536):
+                pass
 
     def send(self, line: str) -> None:
         """Send one line."""

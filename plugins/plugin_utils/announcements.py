@@ -146,6 +146,11 @@ def _wave(_story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
     return f"wave {event['number']} of {event['of']} done: {', '.join(sorted(event['hosts'])) or 'no host'}"
 
 
+def _gate(_story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
+    verdict = "" if str(event["line"]).startswith(event["verdict"]) else f"{event['verdict']}: "
+    return f"gate of wave {event['number']} of {event['of']}: {verdict}{event['line']}"
+
+
 def _ended(word: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], str]:
     def words(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
         took = "" if event.get("seconds") is None else f" after {event['seconds']} s"
@@ -159,9 +164,9 @@ _WORDS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str]] = {
     "started": _started,
     "interrupted": lambda _story, event: f"goes on with run {event['continues']}, which was interrupted",
     "wave": _wave,
-    "gate": lambda _story, event: f"gate of wave {event['number']} of {event['of']}: {event['verdict']}. {event['line']}",
+    "gate": _gate,
     "recovering": lambda _story, event: f"goes back: {event['cause']}",
-    "staged": _ended("staged, no host switched"),
+    "staged": _ended("staged (no host switched)"),
     "deployed": _ended("deployed"),
     "rolled_back": _ended("rolled back"),
     "failed": _ended("failed"),

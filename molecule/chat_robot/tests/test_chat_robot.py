@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,6 +80,7 @@ def test_an_account_that_may_not_is_refused(host: Any) -> None:
 
 
 def test_one_who_may_confirms_and_then_the_playbook_runs(host: Any, channel: Client) -> None:
+    host.run_expect([0], "rm -f /var/lib/tossable-robot/given.json")
     with ada(host) as someone:
         someone.say("#ops", "!deploy 1.2.0 because {{ 7 * 7 }} is enough")
         asked = someone.wait(r"PRIVMSG #ops :deploy 1\.2\.0, because: .*Is that meant\? Say within 60 s: yes \w+")
@@ -127,9 +127,9 @@ def test_where_the_server_tells_accounts_it_reads_those(host: Any) -> None:
         told = json.dumps({**settings, "server": address, "port": server.getsockname()[1], "password": "", "vouched_by": "account", "socket": "/x"})
         (process,) = host.process.filter(user="tossable-robot", comm="python")
         python = host.run_expect([0], f"tr '\\0' '\\n' < /proc/{process.pid}/cmdline").stdout.splitlines()[0]
-        command = f"echo '{told}' > /tmp/account.json; exec timeout 20 {python} -B /usr/local/lib/tossable/chat_robot/robot.py /tmp/account.json"
-        running = threading.Thread(target=host.run, args=(command,))
-        running.start()
+        host.run_expect([0], f"echo '{told}' > /run/account.json")
+        command = f"{python} -B /usr/local/lib/tossable/chat_robot/robot.py /run/account.json"
+        host.run_expect([0], f"systemd-run --quiet --collect --unit=accounts --uid=tossable-robot {command}")
         accepted, _ = server.accept()
         with accepted, accepted.makefile("rw", newline="\r\n") as robot:
             accepted.settimeout(20)
@@ -152,5 +152,4 @@ def test_where_the_server_tells_accounts_it_reads_those(host: Any) -> None:
             assert "account lin" in until("PRIVMSG #ops :Refused")
             say("@time=2026;account=ada :someone!~x@there PRIVMSG #ops :!deploy 1.2.0")
             until("PRIVMSG #ops :deploy 1.2.0.*Is that meant")
-        host.run("pkill -f [/]tmp/account.json")
-        running.join()
+        host.run_expect([0], "systemctl stop accounts")

@@ -30,7 +30,7 @@ def test_who_does_not_log_in_has_a_tilde(address: str) -> None:
 
 
 def test_a_wrong_password_is_refused(address: str) -> None:
-    with pytest.raises(AssertionError, match=r"closed the connection|Bad password"), Client(address, "ada", "ada", "wrong") as somebody:
+    with pytest.raises(AssertionError, match=r"closed the connection|Bad password"), Client(address, "wrong", "ada", "wrong") as somebody:
         somebody.wait(r" 001 ")
 
 
