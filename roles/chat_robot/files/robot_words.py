@@ -54,7 +54,7 @@ def speaker(vouched_by: str, source: str, tags: Mapping[str, str]) -> Speaker:
     ``account``: the server tells the account that somebody has logged in to with each line (IRCv3 account-tag). ``user``: the server puts a tilde
     before each user name that it did not prove, as ngircd does with PAM and without Ident. Whatever else is in a line, anybody can choose.
     """
-    nick, _, rest = source.partition("!")
+    nick, _sign, rest = source.partition("!")
     user = rest.partition("@")[0]
     told = tags.get("account") if vouched_by == "account" else user
     return Speaker(nick, told if told and ACCOUNT.fullmatch(told) else None)
