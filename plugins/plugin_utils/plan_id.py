@@ -21,7 +21,7 @@ _NAME = re.compile(r"plan-[0-9a-f]{8}")
 #: One-letter options of ansible-playbook that take no value; -C and -D are --check and --diff.
 _FLAGS = re.compile(r"-([bkvCDJK]+)(.*)", re.DOTALL)
 _CONFIRM = re.compile(r"confirm=\S*")
-_SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
+_SECRET = re.compile(r"pass|secret|token|key|credential|\bannounce\W*[:=]|://[^\s/]*@", re.IGNORECASE)
 
 
 def place(moves: Mapping[str, Mapping[str, Any]], waves: Sequence[int]) -> dict[str, dict[str, Any]]:

@@ -136,6 +136,8 @@ def test_a_plan_that_is_not_whole_is_not_compared() -> None:
             'deploy.yml --limit app1 -e \'{"rollout_waves": [1, "100%"]}\' -e confirm=plan-1',
         ),
         ("deploy.yml -e version=2 -e db_password=hunter2 -e @keys.yml", "deploy.yml -e version=2 -e ... -e @keys.yml -e confirm=plan-1"),
+        ('deploy.yml -e \'{"announce": [{"to": "slack://a/b/hunter2"}]}\'', "deploy.yml -e ... -e confirm=plan-1"),
+        ("deploy.yml -e x=ircs://robot:hunter2@irc.example -e reason=announce", "deploy.yml -e ... -e reason=announce -e confirm=plan-1"),
         ("deploy.yml --tags stage -e \"reason='it is time'\"", "deploy.yml --tags stage -e \"reason='it is time'\" -e confirm=plan-1"),
         ("deploy.yml -e 'reason=it'\\''s $5'", "deploy.yml -e 'reason=it'\"'\"'s $5' -e confirm=plan-1"),
     ],

@@ -1,0 +1,210 @@
+"""Who may give the robot orders, what it reads in the ledger and says of it; its small helper writes whole lines and nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import string
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+FILES = Path(__file__).resolve().parents[3] / "roles" / "chat_robot" / "files"
+NOW = datetime(2026, 11, 25, 10, 12, tzinfo=UTC)
+PEOPLE = {"ada": ["deploy", "rollback"], "lin": ["rollback"]}
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FILES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+words = load("robot_words")
+record = load("robot_record")
+
+
+def lines(run: str, at: str, outcome: str | None = "deployed", **more: Any) -> list[dict[str, Any]]:
+    """The records of one run; without an outcome it has no end."""
+    base = {"schema": 1, "run": run, "kind": "deploy", "environment": "lab", "application": "storefront", "by": "robot", "on_behalf_of": "ada"}
+    base |= {"reason": "faster checkout", "version": "1.1.0", **more}
+    ended = [{**base, "event": "ended", "at": at, "outcome": outcome, "seconds": 41.2}] if outcome else []
+    return [{**base, "event": "started", "at": at}, *ended]
+
+
+@pytest.mark.parametrize(
+    ("vouched_by", "source", "tags", "account"),
+    [
+        ("user", "ada!ada@192.0.2.1", {}, "ada"),
+        ("user", "ada!~ada@192.0.2.1", {}, None),
+        ("user", "ada!~x@192.0.2.1", {"account": "ada"}, None),
+        ("account", "nick!ada@192.0.2.1", {"account": "ada"}, "ada"),
+        ("account", "ada!ada@192.0.2.1", {}, None),
+        ("account", "ada!ada@192.0.2.1", {"account": "*"}, None),
+        ("account", "ada!ada@192.0.2.1", {"account": "{{ x }}"}, None),
+        ("user", "irc.example", {}, None),
+    ],
+)
+def test_only_what_the_server_vouches_for_is_an_account(vouched_by: str, source: str, tags: dict[str, str], account: str | None) -> None:
+    assert words.speaker(vouched_by, source, tags).account == account
+
+
+@given(st.text(), st.sampled_from(["deploy", "rollback"]))
+def test_a_nick_gives_no_right(nick: str, verb: str) -> None:
+    assert not words.may(PEOPLE, words.Speaker(nick, None), verb)
+
+
+def test_each_may_what_the_list_says() -> None:
+    ada, lin = words.Speaker("x", "ada"), words.Speaker("ada", "lin")
+    assert [words.may(PEOPLE, who, verb) for who in (ada, lin) for verb in ("deploy", "rollback", "status")] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert words.refusal(lin, "deploy", True) == (
+        "Refused: ada (account lin) may not deploy: the robot's list (chat_robot_people) does not let that account. That is in the ledger."
+    )
+    assert "could not be written" in words.refusal(words.Speaker("ada", None), "deploy", False)
+
+
+def test_an_order_is_read_and_nothing_else() -> None:
+    wish = words.order(["deploy", "1.2.0", "because", "it", "is", "slow"], "ada", "#ops")
+    assert (wish.verb, wish.version, wish.reason, str(wish)) == ("deploy", "1.2.0", "it is slow", "deploy 1.2.0")
+    assert words.order(["rollback"], "ada", "#ops").reason == "asked by ada in #ops"
+    assert words.order(["rollback", "because", "of", "sales"], "a", "#b").version == ""
+    for wrong in ("deploy", "deploy ../../x", "deploy {{x}}", "deploy 1.2.0 now", "deploy because x"):
+        assert isinstance(words.order(wrong.split(), "ada", "#ops"), str), wrong
+
+
+@given(st.text(alphabet=string.printable + "{}%#\u2028"), st.text(alphabet="{}%# abc"))
+def test_nothing_that_ansible_would_run_as_a_template_gets_through(text: str, nick: str) -> None:
+    wish = words.order(["deploy", "1.2.0", "because", *text.split()], nick, "#ops")
+    given_to = words.variables(wish, "storefront", "robot", words.Speaker(nick, "ada"))
+    assert not {"{", "}"} & set("".join(given_to.values()))
+    assert all(value.isprintable() for value in given_to.values())
+    assert given_to["on_behalf_of"] == "ada"
+
+
+def test_an_order_is_confirmed_by_its_account_once_and_in_time() -> None:
+    wish = words.Order("deploy", "1.2.0", "x")
+    waiting = words.Confirmations()
+    assert "yes abcd" in waiting.ask("ada", wish, "abcd", 0)
+    assert waiting.confirm("lin", "abcd", 1) is None
+    assert waiting.confirm(None, "abcd", 1) is None
+    assert waiting.confirm("ada", "abcd", 59) == wish
+    assert waiting.confirm("ada", "abcd", 59) is None
+    waiting.ask("ada", wish, "abcd", 0)
+    assert waiting.confirm("ada", "abcd", 60) is None
+    waiting.ask("ada", wish, "abcd", 0)
+    assert [waiting.confirm("ada", code, 1) for code in ("ab", "abcd")] == [None, None]
+
+
+def test_no_more_than_so_many_an_hour() -> None:
+    bound = words.Bound(2)
+    assert [bound.passes(now) for now in (0, 1, 2, 3600, 3601)] == [True, True, False, True, True]
+
+
+def test_a_ledger_that_is_missing_or_damaged_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    assert words.read_ledger(tmp_path / "none") == []
+    path = tmp_path / "ledger.jsonl"
+    whole = lines("run-1", "2026-11-25T10:00:00.000Z")
+    path.write_text("\n".join([json.dumps(whole[0]), "[1]", '{"run": 1}', json.dumps(whole[1]), '{"to']))
+    assert words.read_ledger(path) == whole
+
+
+def test_what_became_of_each_run() -> None:
+    records = [
+        *lines("run-1", "2026-11-18T09:00:00.000Z", version="1.0.0", by="lin", on_behalf_of=None),
+        *lines("run-2", "2026-11-25T09:00:00.000Z", None),
+        *lines("run-x", "2026-11-25T09:30:00.000Z", None, application="other"),
+        *lines("run-3", "2026-11-25T10:00:00.000Z", "rolled_back", version="6.6.6", cause="failed on app1: sick"),
+        {"event": "noted", "kind": "refused", "run": "", "application": "storefront"},
+        *lines("run-4", "2026-11-25T10:11:30.000Z", None, version="1.2.0"),
+    ]
+    found = words.runs(records, "storefront")
+    assert [(run["run"], run["outcome"]) for run in found] == [
+        ("run-1", "deployed"),
+        ("run-2", "interrupted"),
+        ("run-3", "rolled_back"),
+        ("run-4", "running"),
+    ]
+    assert words.status(found, NOW)[1] == "3 in the last 7 days"
+    assert words.status(found, NOW)[0] == "deploy storefront 1.2.0 in lab under way, by robot on behalf of ada (30 s ago, run run-4)"
+    assert words.deploys(found, [], NOW)[0] == "3 in the last 7 days: ada 3"
+    assert words.deploys(found, ["30d"], NOW)[0] == "4 in the last 30 days: ada 3, lin 1"
+    assert "deploys 7d" in words.deploys(found, ["x"], NOW)[0]
+    assert words.who_deployed(found, ["1.0.0"], NOW) == ["deploy storefront 1.0.0 in lab deployed after 41 s, by lin (7 days ago, run run-1)"]
+    assert words.who_deployed(found, ["9"], NOW) == ["Nobody: version 9 is not in the ledger."]
+    assert words.why(found, ["run-3"], NOW) == [
+        "deploy storefront 6.6.6 in lab rolled back after 41 s, by robot on behalf of ada: failed on app1: sick (12 minutes ago, run run-3)",
+        "reason given: faster checkout",
+    ]
+    assert words.why(found, ["run-9"], NOW) == ["Run run-9 is not in the ledger."]
+    assert words.status([], NOW) == ["No deployment is in the ledger yet."]
+
+
+def test_the_end_of_an_order_is_what_the_ledger_says_of_its_run() -> None:
+    wish = words.Order("deploy", "1.1.0", "x")
+    made = words.runs(lines("run-1", "2026-11-25T10:00:00.000Z", "rolled_back", cause="failed on app1: sick"), "storefront")
+    assert words.ended(wish, "sick", made, NOW).startswith(
+        "deploy storefront 1.1.0 in lab rolled back after 41 s, by robot on behalf of ada: failed on"
+    )
+    begun = words.runs(lines("run-1", "2026-11-25T10:00:00.000Z", None), "storefront")
+    assert words.ended(wish, "killed", begun, NOW) == "deploy 1.1.0 failed: killed"
+    assert words.ended(wish, "", [], NOW) == "deploy 1.1.0 ended well"
+
+
+def test_who_has_the_lock() -> None:
+    owner = {"by": "ada", "what": "deploy 1.2.0", "reason": "slow", "run": "run-4"}
+    assert words.lock({"lease": None}) == "The lock is free."
+    assert words.lock({"trouble": "x"}) == "The lock could not be read: x"
+    assert words.lock({"lease": {"owner": owner, "since": "then"}}) == "ada has the lock since then for deploy 1.2.0, because: slow (run run-4)"
+
+
+@given(st.text(max_size=3000))
+def test_an_answer_is_one_line_that_a_chat_takes(text: str) -> None:
+    said = words.clean(text)
+    assert said.isprintable()
+    assert len(said.encode()) <= 380
+
+
+@given(st.lists(st.text(max_size=300), max_size=8), st.booleans())
+def test_refusals_are_appended_as_whole_lines_whatever_they_say(asked: list[str], torn: bool) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "ledger.jsonl")
+        path.write_text('{"whole": 1}\n' + ('{"torn' if torn else ""))
+        settings = {"ledger": str(path), "locks": name, "environment": "lab", "app": "storefront", "by": "robot"}
+        for text in asked:
+            assert record.answer(json.dumps({"do": "refused", "who": text, "what": text}), settings, NOW) == {"done": True}
+        whole = [line for line in path.read_bytes().decode().split("\n") if line and line != '{"torn']
+        assert len(whole) == 1 + len(asked)
+        for line, text in zip(whole[1:], asked, strict=True):
+            found = json.loads(line)
+            assert (found["event"], found["kind"], found["at"]) == ("noted", "refused", "2026-11-25T10:12:00.000Z")
+            assert found["reason"] == text[:200]
+
+
+def test_the_helper_answers_two_questions_and_no_other(tmp_path: Path) -> None:
+    settings = {"ledger": str(tmp_path / "no" / "ledger"), "locks": str(tmp_path), "environment": "lab", "app": "storefront", "by": "robot"}
+    assert "trouble" in record.answer('{"do": "refused"}', settings, NOW)
+    assert record.answer('{"do": "lock"}', settings, NOW) == {"lease": None}
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "storefront.json").write_text('{"lease": {"run": "x"}, "token": 1}')
+    assert record.answer('{"do": "lock"}', settings, NOW) == {"lease": {"run": "x"}}
+    for nonsense in ("", "x", "[]", '{"do": "sh"}'):
+        assert record.answer(nonsense, settings, NOW) == {"trouble": "that is no question"}
