@@ -9,9 +9,9 @@ Started by systemd for one connection from the robot's account: a JSON line come
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
+import secrets
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 MOST_BYTES = 4096
 LONGEST = 200
+SECONDS = 8
 
 
 def refused(asked: dict[str, Any], settings: dict[str, Any], now: datetime) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def refused(asked: dict[str, Any], settings: dict[str, Any], now: datetime) -> d
         "schema": 1,
         "event": "noted",
         "at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "run": "",
+        "run": f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
         "kind": "refused",
         "environment": settings["environment"],
         "application": settings["app"],
@@ -37,18 +38,15 @@ def refused(asked: dict[str, Any], settings: dict[str, Any], now: datetime) -> d
     }
 
 
-def append(path: Path, record: dict[str, Any]) -> None:
-    """Add one line, whole, after whatever others have added."""
-    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644), "r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        size = file.seek(0, os.SEEK_END)
-        torn = False
-        if size:
-            file.seek(size - 1)
-            torn = file.read(1) != b"\n"
-        file.write((b"\n" if torn else b"") + json.dumps(record, ensure_ascii=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+def append(settings: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Have the program that every run uses write it, under the lock of the ledger that every run takes."""
+    asked = json.dumps({"operation": "append", "records": [record]})
+    argv = ["/usr/bin/python3", "-I", settings["program"], "ledger", settings["app"], asked]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=False)
+    said: dict[str, Any] = json.loads((done.stdout.splitlines() or ["{}"])[-1])
+    if done.returncode == 0 and said.get("changed"):
+        return {"done": True}
+    return {"trouble": f"the ledger: {said.get('msg') or f'its program ended with {done.returncode}'}"}
 
 
 def lock(path: Path) -> dict[str, Any]:
@@ -67,12 +65,11 @@ def answer(line: str, settings: dict[str, Any], now: datetime) -> dict[str, Any]
     try:
         asked = json.loads(line)
         if asked["do"] == "refused":
-            append(Path(settings["ledger"]), refused(asked, settings, now))
-            return {"done": True}
+            return append(settings, refused(asked, settings, now))
         if asked["do"] == "lock":
             return lock(Path(settings["locks"], settings["environment"], f"{settings['app']}.json"))
-    except OSError as error:
-        return {"trouble": f"{settings['ledger']}: {error.strerror}"}
+    except (OSError, subprocess.SubprocessError) as error:
+        return {"trouble": f"the ledger: {type(error).__name__}"}
     except (ValueError, KeyError, TypeError):
         pass
     return {"trouble": "that is no question"}

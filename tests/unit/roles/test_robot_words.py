@@ -181,26 +181,34 @@ def test_an_answer_is_one_line_that_a_chat_takes(text: str) -> None:
     assert len(said.encode()) <= 380
 
 
-@given(st.lists(st.text(max_size=300), max_size=8), st.booleans())
-def test_refusals_are_appended_as_whole_lines_whatever_they_say(asked: list[str], torn: bool) -> None:
-    import tempfile
+#: Stands in for the transaction program: notes what it was asked, and answers as it does.
+PROGRAM = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[0])
+if (folder / "full").exists():
+    print(json.dumps({"failed": True, "msg": "No space left"}))
+    sys.exit(1)
+(folder / "asked").open("a").write(json.dumps(sys.argv[1:]) + "\\n")
+print(json.dumps({"changed": True, "written": 1}))
+"""
 
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name, "ledger.jsonl")
-        path.write_text('{"whole": 1}\n' + ('{"torn' if torn else ""))
-        settings = {"ledger": str(path), "locks": name, "environment": "lab", "app": "storefront", "by": "robot"}
-        for text in asked:
-            assert record.answer(json.dumps({"do": "refused", "who": text, "what": text}), settings, NOW) == {"done": True}
-        whole = [line for line in path.read_bytes().decode().split("\n") if line and line != '{"torn']
-        assert len(whole) == 1 + len(asked)
-        for line, text in zip(whole[1:], asked, strict=True):
-            found = json.loads(line)
-            assert (found["event"], found["kind"], found["at"]) == ("noted", "refused", "2026-11-25T10:12:00.000Z")
-            assert found["reason"] == text[:200]
+
+def test_a_refusal_is_written_by_the_program_that_runs_use(tmp_path: Path) -> None:
+    (tmp_path / "__main__.py").write_text(PROGRAM)
+    settings = {"program": str(tmp_path), "locks": str(tmp_path), "environment": "lab", "app": "storefront", "by": "robot"}
+    hostile = "x" * 300 + "\n'; rm -rf \u2603 {{ 7 }}"
+    assert record.answer(json.dumps({"do": "refused", "who": hostile, "what": "deploy 1"}), settings, NOW) == {"done": True}
+    verb, app, given = json.loads((tmp_path / "asked").read_text())
+    (found,) = json.loads(given)["records"]
+    assert (verb, app, json.loads(given)["operation"]) == ("ledger", "storefront", "append")
+    assert (found["event"], found["kind"], found["at"]) == ("noted", "refused", "2026-11-25T10:12:00.000Z")
+    assert (found["on_behalf_of"], found["reason"], bool(found["run"])) == (hostile[:200], "deploy 1", True)
+    (tmp_path / "full").touch()
+    assert record.answer('{"do": "refused"}', settings, NOW) == {"trouble": "the ledger: No space left"}
 
 
 def test_the_helper_answers_two_questions_and_no_other(tmp_path: Path) -> None:
-    settings = {"ledger": str(tmp_path / "no" / "ledger"), "locks": str(tmp_path), "environment": "lab", "app": "storefront", "by": "robot"}
+    settings = {"program": str(tmp_path / "no"), "locks": str(tmp_path), "environment": "lab", "app": "storefront", "by": "robot"}
     assert "trouble" in record.answer('{"do": "refused"}', settings, NOW)
     assert record.answer('{"do": "lock"}', settings, NOW) == {"lease": None}
     (tmp_path / "lab").mkdir()
