@@ -35,7 +35,7 @@ options:
       - section: callback_report
         key: folder
   keep:
-    description: How many reports are kept, at least V(1); older ones are removed.
+    description: How many reports are kept; older ones are removed. With V(0) none is written.
     type: int
     default: 200
     env:
@@ -102,6 +102,7 @@ class CallbackModule(CallbackBase):
         beside = os.path.dirname(constants.CONFIG_FILE) if constants.CONFIG_FILE else os.getcwd()
         self._folder = os.path.join(beside, os.path.expanduser(self.get_option("folder")))
         self._keep = self.get_option("keep")
+        self.disabled = self._keep < 1
 
     def _now(self) -> float:
         return time.monotonic() - self._zero

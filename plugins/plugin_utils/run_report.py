@@ -245,5 +245,5 @@ def expired(names: list[str], keep: int) -> list[str]:
     """The files of the oldest reports beyond `keep`, by the time in their names; nothing that is not a report."""
     ours = [name for name in names if _FILE.fullmatch(name)]
     reports = sorted({name.rpartition(".")[0] for name in ours}, reverse=True)
-    gone = set(reports[max(keep, 1) :])
+    gone = set(reports[keep:])
     return sorted(name for name in ours if name.rpartition(".")[0] in gone)

@@ -49,7 +49,7 @@ def ended(host: str, task: str, action: str, status: str, seconds: float, result
         action,
         status,
         round(seconds, 3),
-        message(result) if wanted else HIDDEN if hidden else "",
+        message(result) if wanted and not (status in ("ok", "changed") and "results" in result) else HIDDEN if hidden else "",
         tuple(str(line) for line in evidence) if wanted and isinstance(evidence, list) else (),
         {} if hidden or not action.startswith(_FLEET) else _told(action.removeprefix(_FLEET), result),
     )
@@ -64,7 +64,7 @@ def message(result: Mapping[str, Any]) -> str:
             return "\n".join(said)[:LONGEST]
     found = result.get("msg", "")
     text = "\n".join(str(line) for line in found) if isinstance(found, list) else str(found)
-    trouble = str(result.get("stderr") or result.get("module_stderr") or "").strip()
+    trouble = str(result.get("stderr") or result.get("module_stderr") or result.get("stdout") or "").strip()
     if trouble and trouble not in text and result.get("rc"):
         text = f"{text}\n{trouble}"
     return text.strip()[:LONGEST]

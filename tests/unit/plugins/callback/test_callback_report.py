@@ -94,6 +94,13 @@ def test_a_folder_that_cannot_be_written_is_one_warning_and_changes_nothing_else
     assert "No report of this run" in done.stderr
 
 
+def test_it_can_be_left_out(project: Path) -> None:
+    env = {**settings(project / "reports"), "TOSSABLE_REPORT_KEEP": "0"}
+    done = subprocess.run(command(project, "-e", "token=x", "--limit", "one"), env=env, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (project / "reports").exists()
+
+
 def test_a_run_that_is_cut_short_has_a_report(project: Path) -> None:
     pause = "- hosts: one\n  gather_facts: false\n  tasks: [{ansible.builtin.debug: {msg: before}}, {ansible.builtin.wait_for: {path: /nowhere}}]\n"
     (project / "try.yml").write_text(pause)
