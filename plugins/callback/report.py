@@ -112,7 +112,7 @@ class CallbackModule(CallbackBase):
         """A run begins."""
         now = datetime.now(tz=UTC)
         self._zero = time.monotonic()
-        path = os.path.relpath(playbook._file_name)
+        path = watching.place(playbook._file_name)
         self._report = run_report.Report(path, now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03}Z")
         self._name = run_report.stem(now.strftime("%Y%m%dT%H%M%SZ"), path, secrets.token_hex(4))
         # Where the run is cut short, Ansible tells a callback nothing. Its workers leave without this, by os._exit.

@@ -116,8 +116,7 @@ class CallbackModule(Default):
         ended = watching.ended(result.host.name, result.task_name.strip(), action, status, now - began, result.result)
         self._course.see(ended, now)
         self._handle_warnings(result.result)
-        path = task.get_path() or ""
-        self._say(rollout.event(ended, os.path.relpath(path) if path else ""), status)
+        self._say(rollout.event(ended, watching.place(task.get_path() or "")), status)
 
     @_guarded
     def v2_playbook_on_start(self, playbook: Any) -> None:

@@ -9,6 +9,7 @@ Nothing here keeps a value that `no_log` hides: Ansible has taken it out of the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,6 +91,12 @@ def _told(action: str, result: Mapping[str, Any]) -> dict[str, Any]:
     if action == "release":
         return {word: result[word] for word in ("release", "previous", "steps", "notes") if word in result}
     return {}
+
+
+def place(path: str) -> str:
+    """A path as people write it: from the current folder where it is in there. May have a line number at its end."""
+    near = os.path.relpath(path) if path else ""
+    return path if near.startswith("..") else near
 
 
 def options(given: Mapping[str, Any], extra_vars: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,6 +101,12 @@ def test_of_extra_variables_only_harmless_ones_have_values() -> None:
     }
 
 
+def test_a_path_is_told_from_the_current_folder_where_it_is_in_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told_as = [watching.place(path) for path in (f"{tmp_path}/a/b.yml:3", "/elsewhere/b.yml:3", "")]
+    assert told_as == ["a/b.yml:3", "/elsewhere/b.yml:3", ""]
+
+
 def test_failures_that_the_run_handled_are_none_of_it() -> None:
     bad = {"msg": "bad"}
     made = report(
