@@ -14,11 +14,13 @@ LOGS = BUILD / "logs"
 
 
 def environment() -> dict[str, str]:
-    """The environment of every command: this checkout's tools and settings first, output without colours."""
+    """The environment of every command: this checkout's tools and settings first, output without colours, a line a task."""
     env = dict(os.environ)
     env["PATH"] = f"{ROOT}/.venv/bin:{env['PATH']}"
     env["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
     env["NO_COLOR"] = env["ANSIBLE_NOCOLOR"] = "1"
+    # What reads the output reads one line a task.
+    env["ANSIBLE_STDOUT_CALLBACK"] = "ansible.builtin.default"
     containers_conf = BUILD / "containers.conf"
     if containers_conf.exists():
         env["CONTAINERS_CONF"] = str(containers_conf)

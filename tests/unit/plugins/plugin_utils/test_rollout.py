@@ -1,0 +1,98 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Events as lines, and the run as a picture, without Ansible."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tossable.fleet.plugins.plugin_utils import rollout
+from ansible_collections.tossable.fleet.plugins.plugin_utils.watching import Ended, ended
+
+PLAYS = ["Plan - choose", "Stage - fetch", "Roll - switch", "Report - what happened"]
+HOSTS = {f"app{number}": {"wave": 1 if number == 1 else 2, "from": None, "to": "1.1.0-00000000"} for number in range(1, 10)}
+PLAN: dict[str, Any] = {"kind": "deploy", "app": "storefront", "version": "1.1.0", "run": "r1", "hosts": HOSTS, "estimate": {"seconds": 20.0}}
+STEPS = [{"step": "drain", "seconds": 0.18}, {"step": "switch", "seconds": 0.002}]
+
+
+def seen(action: str, status: str = "ok", host: str = "app1", **result: Any) -> Ended:
+    return ended(host, "Task", action, status, 1.0, result)
+
+
+def course() -> rollout.Course:
+    """A deployment that has switched its first wave and is in the second one."""
+    made = rollout.Course(PLAYS)
+    made.begin(PLAYS[0])
+    made.see(seen("tossable.fleet.release_plan", **PLAN), 5.0)
+    made.begin(PLAYS[2])
+    made.see(seen("tossable.fleet.release", "changed", steps=STEPS), 7.0)
+    made.begin(PLAYS[2])
+    made.running["app2"] = ("Leave, switch", 8.0)
+    return made
+
+
+def test_each_hosts_steps_are_one_line() -> None:
+    event = seen("tossable.fleet.release", "changed", steps=STEPS, release="1.1.0-00000000", notes=["2 connections outlived the drain"])
+    assert rollout.event(event, "") == [
+        "app1       1.1.0-00000000 in 0.2 s: drain 0.18 s, switch 0.00 s",
+        "           ! 2 connections outlived the drain",
+    ]
+
+
+def test_a_failure_is_what_where_and_the_last_log_lines() -> None:
+    event = seen("tossable.fleet.release", "failed", msg="did not become healthy\nWhat now: build another", evidence=["Traceback", "KeyError: 'x'"])
+    assert rollout.event(event, "roles/x.yml:3") == [
+        "failed     app1: Task (roles/x.yml:3)",
+        "           did not become healthy",
+        "           What now: build another",
+        "           | Traceback",
+        "           | KeyError: 'x'",
+    ]
+
+
+def test_what_changed_nothing_and_says_nothing_is_not_shown() -> None:
+    assert rollout.event(seen("ansible.builtin.command", msg="", rc=0), "") == []
+    assert rollout.event(seen("ansible.builtin.command", "skipped"), "") == []
+    assert rollout.event(seen("ansible.builtin.debug", censored="hidden"), "") == []
+    assert rollout.event(seen("ansible.builtin.debug", results=[{"msg": "one"}], msg="All items completed"), "") == []
+    assert rollout.event(seen("ansible.builtin.command", "changed"), "") == ["changed    app1: Task"]
+    assert rollout.event(seen("ansible.builtin.debug", msg="two\nlines"), "") == ["two", "lines"]
+    assert rollout.event(seen("tossable.fleet.release_gate", verdict="pass", line="pass: 0 of 120 failed"), "") == [
+        "gate       pass: 0 of 120 failed"
+    ]
+
+
+def test_a_command_that_failed_shows_what_it_printed() -> None:
+    assert "boom" in rollout.event(seen("ansible.builtin.command", "failed", msg="non-zero return code", rc=1, stderr="boom"), "")[-1]
+
+
+def test_waves_are_told_with_their_hosts() -> None:
+    made = course()
+    assert made.begin(PLAYS[3]) == ["", "Report - what happened"]
+    again = rollout.Course(PLAYS, plan=PLAN)
+    assert again.begin(PLAYS[2])[-1] == "Roll - switch (wave 1: app1)"
+
+
+def test_the_picture_shows_phases_waves_the_time_and_what_is_left() -> None:
+    made = course()
+    made.see(seen("tossable.fleet.release_gate", verdict="pass", line="pass: fine"), 8.0)
+    made.running["app2"] = ("Leave, switch", 8.0)
+    assert rollout.picture(made, 11.0) == [
+        "deploy storefront 1.1.0  11 s, about 14 s left",
+        "Plan  Stage  [Roll]  Report",
+        "wave 1     app1 0.2 s",
+        "wave 2     app2 ... 3 s, app3, app4, app5, app6, app7 and 2 more",
+        "gate       pass: fine",
+        "now        Leave, switch: app2 (3 s)",
+    ]
+    assert rollout.picture(made, 60.0)[0] == "deploy storefront 1.1.0  60 s, longer than the last ones took"
+
+
+def test_the_picture_stays_small_however_many_waves_there_are() -> None:
+    hosts = {f"app{number}": {"wave": number} for number in range(1, 40)}
+    made = rollout.Course(PLAYS, plan={**PLAN, "hosts": hosts, "estimate": None})
+    for _wave in range(20):
+        made.begin(PLAYS[2])
+    shown = [line.split()[1] for line in rollout.picture(made, 1.0) if line.startswith("wave")]
+    assert shown == ["19", "20", "21", "22"]
