@@ -332,9 +332,11 @@ def environment() -> dict[str, str]:
     return env
 
 
-def lab(fleet: Fleet, state: str) -> Run:
+def lab(fleet: Fleet, state: str, load_balancers: int = 1) -> Run:
     """Make or remove the fleet's machines."""
-    return fleet.run("ansible-playbook", "playbooks/lab.yml", "-e", f"lab_state={state}", "-e", f"lab_name={LAB}", "-e", f"lab_network={NETWORK}")
+    wanted = {"lab_state": state, "lab_name": LAB, "lab_network": NETWORK, "lab_load_balancers": load_balancers}
+    fleet.groups.clear()
+    return fleet.run("ansible-playbook", "playbooks/lab.yml", "-e", json.dumps(wanted))
 
 
 def under_load(name: str, rate: float = 100.0, url: str = f"{BALANCER}/") -> Load:

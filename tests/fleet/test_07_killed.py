@@ -54,6 +54,8 @@ def read(path: Path) -> list[dict[str, Any]]:
 def names(tasks: list[dict[str, Any]], held: bool, prefix: str = "") -> Iterator[str]:
     """Every task that a good run begins, as Ansible names it in its output; those of the hold where a wave is ``held``."""
     for task in tasks:
+        if task.get("ansible.builtin.meta") == "end_play" or (task.get("ansible.builtin.meta") == "end_role" and not held):
+            return  # a good run goes no further here
         if "block" in task:
             yield from names([*task["block"], *task.get("always", [])], held, prefix)
         elif role := task.get("ansible.builtin.import_role"):
@@ -70,8 +72,6 @@ def moments(playbook: str) -> list[Moment]:
     """Every task that a good run of the playbook begins, once for each wave where it belongs to one."""
     waves, count, found = WAVES[playbook], Counter[str](), []
     for play in read(ROOT / "playbooks" / Path(playbook).name):
-        if play["name"].startswith("Recover"):
-            continue
         for wave in range(1, waves + 1) if "serial" in play else [1]:
             for name in names(play["tasks"], held="serial" in play and playbook == FORWARD[0] and wave in (1, waves)):
                 count[name] += 1
