@@ -70,7 +70,8 @@ class ActionModule(HostAction):
                 return _unanswered("The deployment lock could not be taken, so nothing was changed.", answer)
             if answer["held"]:
                 lock = deployment_lock.carried(given["app"], given["environment"], me.run, answer, asked)
-                lock = {**lock, "database": given["database"], "continues": deployment_lock.continues(answer, given["what"])}
+                lock |= {"database": given["database"], "continues": deployment_lock.continues(answer, given["what"])}
+                lock |= {"since": asked, "broken": deployment_lock.broken(answer)}
                 return {"lock": lock, "summary": answer["said"] and f"The lock was {answer['said']}"}
             holder = Owner(**answer["lease"]["owner"])
             if dead != answer["token"] and deployment_lock.is_dead(holder, me, deployment_lock.process_start(holder.pid)):
@@ -113,7 +114,11 @@ class ActionModule(HostAction):
             return _unanswered("The lock was not broken.", answer)
         broken = answer["last"] if answer["changed"] else None
         what = f"broken, it was held by {broken['from']['by']} (run {broken['from']['run']})" if broken else "nothing to break, it was free"
-        return {"changed": answer["changed"], "summary": f"lock of {given['app']} in {given['environment']}: {what}"}
+        return {
+            "changed": answer["changed"],
+            "broken": broken and broken["from"],
+            "summary": f"lock of {given['app']} in {given['environment']}: {what}",
+        }
 
     def _show(self, given: dict[str, Any]) -> dict[str, Any]:
         """Never fails: the status shows what it can."""

@@ -34,4 +34,6 @@ class ActionModule(HostAction):
             return {**result, "changed": False, "failed": True, "msg": trouble, "evidence": []}
         asked = {"release": given["release"], "migration": given["id"], "seconds": given["deadline_seconds"], "run": given["run"]}
         token = {"token": given["lock"]["token"]} if given["lock"] else {}
-        return {**result, **self.call("migrate", given["app"], {**asked, **token}, own_unit=True)}
+        began = deployment_lock.uptime()
+        answer = self.call("migrate", given["app"], {**asked, **token}, own_unit=True)
+        return {**result, **answer, "clock": {"began": began, "ended": deployment_lock.uptime()}}

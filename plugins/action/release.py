@@ -25,5 +25,7 @@ class ActionModule(HostAction):
         if given["lock"] and (trouble := deployment_lock.trouble(given["lock"], deployment_lock.uptime())):
             return {**result, "failed": True, "msg": trouble, "evidence": []}
         request = release_request.build(given)
+        began = deployment_lock.uptime()
         answer = self.call(request.verb, given["app"], request.given, own_unit=request.own_unit)
-        return {**result, **answer, "diff": release_request.diff(answer)}
+        clock = {"began": began, "ended": deployment_lock.uptime()}
+        return {**result, **answer, "clock": clock, "diff": release_request.diff(answer)}

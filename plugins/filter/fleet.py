@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import maintenance, reporting
+from ansible_collections.tossable.fleet.plugins.plugin_utils import ledger, maintenance, reporting
 from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
 
 
@@ -129,6 +129,7 @@ class FilterModule:
             "not_serving": not_serving,
             "status_table": status_table,
             "died": reporting.died,
+            "run_results": ledger.results,
             "left_out": reporting.left_out,
             "ended_well": reporting.ended_well,
             "maintenance_lines": maintenance.lines,

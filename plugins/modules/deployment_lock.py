@@ -125,6 +125,12 @@ lock:
     continues:
       description: The dead run that the lock was taken over from, where that run was about the same (O(what)); else empty. With O(state=held) only.
       type: str
+    since:
+      description: When it was asked for, in seconds since the controller's boot. With O(state=held) only.
+      type: float
+    broken:
+      description: Where the lock was broken just before, C(by) whom, for which C(reason) and whose C(run) had it; else null. With O(state=held) only.
+      type: dict
     token:
       description: The fencing token, greater than any before it.
       type: int
@@ -141,6 +147,10 @@ summary:
   description: The lock in one line, or what was noticed when it was taken.
   returned: success
   type: str
+broken:
+  description: Whose lock was broken (C(run), C(by), C(what), C(since), C(until)), or null where it was free.
+  returned: with O(state=broken)
+  type: dict
 holder:
   description: Who has the lock since when and until when, or null.
   returned: with O(state=shown)

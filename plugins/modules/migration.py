@@ -64,6 +64,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+clock:
+  description: When the call C(began) and C(ended), in seconds since the controller's boot.
+  returned: always, but not in check mode
+  type: dict
 ended:
   description: Whether the command is known to have run and ended, well or not.
   returned: when the host answered

@@ -123,6 +123,10 @@ steps:
   type: list
   elements: dict
   sample: [{step: drain, seconds: 0.18}, {step: maint, seconds: 0.11}, {step: switch, seconds: 0.002}]
+clock:
+  description: When the call C(began) and C(ended), in seconds since the controller's boot.
+  returned: always, but not in check mode
+  type: dict
 notes:
   description: What was noticed on the way, such as connections that outlived the drain, or a configuration that could not be brought back.
   returned: when something was switched

@@ -277,7 +277,7 @@ changes:
     commits:
       description:
         - The commits C(from) and C(to), and those between. C(added) come with the wanted release, C(removed) go with the live one, both with
-          C(count) and the C(first) 20 as lines, newest first.
+          C(count) and the C(first) 20 as lines, newest first; and as C(list) the first 200 with C(commit), C(author), C(at) and C(subject).
         - Both are null where O(source) cannot tell, and C(unknown) says why.
       type: dict
     files:

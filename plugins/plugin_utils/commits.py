@@ -13,6 +13,8 @@ from typing import Any
 
 #: Commits of each direction that are named.
 NAMED = 20
+#: Commits of each direction that are told with their author and time, for the ledger.
+TOLD = 200
 #: Seconds that git has for all questions about two commits.
 DEADLINE_SECONDS = 10.0
 #: Characters of a commit's line.
@@ -26,14 +28,15 @@ class _UnknownError(Exception):
 def between(source: str, old: str | None, new: str | None, deadline_seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
     """The commits that touch the folder ``source``: those that come with ``new`` (``added``), those that go with ``old`` (``removed``).
 
-    Each is ``{"count": n, "first": [...]}``, newest first, at most NAMED of them as ``<short id> <subject>``. Where there is no checkout, or
-    it lacks a commit, both are None, and ``unknown`` says why. ``old`` and ``new`` are full commit ids, or None, as a manifest holds them.
+    Each is ``{"count": n, "first": [...], "list": [...]}``, newest first: at most NAMED of them as ``<short id> <subject>``, and at most TOLD as
+    ``commit`` (the full id), ``author``, ``at`` (when it was committed, UTC) and ``subject``. Where there is no checkout, or it lacks a commit,
+    both are None, and ``unknown`` says why. ``old`` and ``new`` are full commit ids, or None, as a manifest holds them.
     """
     known: dict[str, Any] = {"from": old, "to": new}
     if old is None or new is None:
         return {**known, "added": None, "removed": None, "unknown": f"the {'live' if old is None else 'wanted'} release names no commit"}
     if old == new:
-        none: dict[str, Any] = {"count": 0, "first": []}
+        none: dict[str, Any] = {"count": 0, "first": [], "list": []}
         return {**known, "added": none, "removed": none, "unknown": None}
     end = time.monotonic() + deadline_seconds
     try:
@@ -50,10 +53,22 @@ def between(source: str, old: str | None, new: str | None, deadline_seconds: flo
 def _range(source: str, end: float, without: str, within: str) -> dict[str, Any]:
     span = f"{without}..{within}"
     count = _git(source, end, "rev-list", "--count", span, "--", ".")
-    told = _git(source, end, "log", "--format=%h %s", f"--max-count={NAMED}", span, "--", ".")
+    told = _git(source, end, "log", "--format=%h%x00%H%x00%an%x00%ct%x00%s", f"--max-count={TOLD}", span, "--", ".")
     if count is None or told is None:
         raise _UnknownError("git cannot read the checkout at build_source")
-    return {"count": int(count), "first": [_printable(line) for line in told.split("\n") if line]}
+    lines = [line.split("\0", 4) for line in told.split("\n") if line]
+    return {
+        "count": int(count),
+        "first": [_printable(f"{short} {subject}") for short, _commit, _author, _at, subject in lines[:NAMED]],
+        "list": [
+            {"commit": commit, "author": _printable(author), "at": _moment(int(at)), "subject": _printable(subject)}
+            for _short, commit, author, at, subject in lines
+        ],
+    }
+
+
+def _moment(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(seconds))
 
 
 def _printable(line: str) -> str:

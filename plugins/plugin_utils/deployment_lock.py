@@ -86,6 +86,14 @@ def continues(answer: Mapping[str, Any], what: str) -> str:
     return str(last["from"]["run"]) if same else ""
 
 
+def broken(answer: Mapping[str, Any]) -> dict[str, str] | None:
+    """Who broke the lock just before ``answer`` granted it, why, and whose run had it (``by``, ``reason``, ``run``); None where nobody did."""
+    last = answer["last"] or {}
+    if last.get("event") != "broken" or last["token"] != answer["token"] - 1:
+        return None
+    return {"by": str(last["by"]), "reason": str(last["reason"]), "run": str(last["from"]["run"])}
+
+
 def lost(lock: Mapping[str, Any], said: str) -> dict[str, Any]:
     """The lock of this run once it has been lost."""
     return {**lock, "held": False, "said": said}

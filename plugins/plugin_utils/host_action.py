@@ -40,12 +40,14 @@ class HostAction(ActionBase):
         """
         wanted = host_program.program()
         unit = f"tossable-{app}-{uuid.uuid4().hex[:12]}" if own_unit else None
-        command = host_program.call_command(wanted, verb, app, given, unit)
+        data = json.dumps(given).encode()
+        long = len(data) > host_program.LONGEST_ARGUMENT
+        command = host_program.call_command(wanted, verb, app, None if long else given, unit)
         try:
-            done = self._low_level_execute_command(command)
+            done = self._low_level_execute_command(command, in_data=data if long else None)
             if done["rc"] == host_program.NOT_THERE:
                 self._ship(wanted)
-                done = self._low_level_execute_command(command)
+                done = self._low_level_execute_command(command, in_data=data if long else None)
         except AnsibleConnectionFailure as error:
             return {"failed": True, "reachable": False, "msg": f"The host cannot be reached: {str(error).strip()}", "evidence": []}
         return self._answer(done)

@@ -19,6 +19,8 @@ import ansible_collections.tossable.fleet.plugins.module_utils.host as host_pack
 
 #: Where the program lies on a host; `current` beside the versions is what boot units call.
 HOME = "/usr/local/lib/tossable"
+#: Input that is longer (bytes) goes through standard input: the kernel takes 128 KiB as one argument, and quoting makes it longer, twice.
+LONGEST_ARGUMENT = 16 * 1024
 #: Exit code of the call when the program is missing on the host, of another version, or altered.
 NOT_THERE = 90
 _MAIN = "import sys\n\nfrom tossable_host.cli import main\n\nsys.exit(main(sys.argv[1:]))\n"
@@ -53,13 +55,13 @@ def check_command(wanted: Program) -> str:
     return f"{{ {right}; }} 2>/dev/null || exit {NOT_THERE}"
 
 
-def call_command(wanted: Program, verb: str, app: str, given: dict[str, Any], unit: str | None = None) -> str:
-    """Shell text that checks the program and calls it.
+def call_command(wanted: Program, verb: str, app: str, given: dict[str, Any] | None, unit: str | None = None) -> str:
+    """Shell text that checks the program and calls it; where ``given`` is None the program reads its input from standard input.
 
     With ``unit`` the call runs as a transient systemd unit of that name, which a dropped connection does not stop, and whose
     crash starts the application's repair unit.
     """
-    argv = ["/usr/bin/python3", "-I", wanted.folder, verb, app, json.dumps(given)]
+    argv = ["/usr/bin/python3", "-I", wanted.folder, verb, app, "-" if given is None else json.dumps(given)]
     if unit:
         options = ["--quiet", "--wait", "--pipe", "--collect", f"--unit={unit}", f"--property=OnFailure={app}-repair.service"]
         argv = ["systemd-run", *options, *argv]

@@ -155,6 +155,12 @@ class Fleet:
         lease: dict[str, Any] | None = json.loads(shown.splitlines()[-1])["lease"]
         return lease
 
+    def ledger(self) -> list[dict[str, Any]]:
+        """The records of the ledger, in the order in which they were written."""
+        (keeper, *_rest) = self.group("ops")
+        lines = self.on(keeper, "cat /var/lib/tossable/ledger/ledger.jsonl 2>/dev/null || true").splitlines()
+        return [json.loads(line) for line in lines]
+
     def settled(self, version: str) -> None:
         """What holds after every case, whatever was done to the fleet.
 

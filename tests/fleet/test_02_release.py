@@ -37,6 +37,11 @@ def test_a_release_that_never_becomes_healthy_is_taken_back(fleet: Fleet) -> Non
     assert "did not become healthy" in done.message()
     assert running.summary["failed"] == 0, running.summary
     fleet.settled("1.0.0")
+    started, ended = fleet.ledger()[-2:]
+    assert (ended["run"], ended["outcome"], started["forced"]) == (started["run"], "rolled_back", "for this test")
+    assert ended["cause"].startswith("app1: ")
+    assert "failed on " + ended["cause"] in done.message(), "the last line of the run and the ledger say the same"
+    assert [wave["outcome"] for wave in ended["waves"]] == ["failed", *["not_reached"] * (len(ended["waves"]) - 1)]
     before = fleet.fingerprint()
     again = fleet.play("deploy.yml", "-e", "version=6.6.6")
     assert again.code == 2

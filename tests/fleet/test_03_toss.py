@@ -20,6 +20,9 @@ def test_an_application_host_is_tossed_without_a_failed_request(fleet: Fleet) ->
     assert "app2 equals app1" in shown
     assert set(phases(shown)) == {"leave", "destroy", "make", "provision and join", "in all"}, shown
     fleet.settled("1.1.0")
+    noted = fleet.ledger()[-1]
+    assert (noted["event"], noted["kind"]) == ("noted", "toss")
+    assert re.fullmatch(r"app2 was destroyed and made anew in \d+\.\d s", noted["text"])
     fleet.must("playbooks/rollback.yml")
     fleet.settled("1.0.0")
 

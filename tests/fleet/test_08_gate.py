@@ -19,6 +19,12 @@ def test_a_release_that_fails_some_requests_is_stopped_by_the_gate(fleet: Fleet)
     assert set(summary["by_status"]) == {"200", "500"}, summary
     assert summary["failed"] < 0.03 * summary["requests"], summary
     fleet.settled("1.0.0")
+    ended = fleet.ledger()[-1]
+    gate = ended["waves"][0]["gate"]
+    assert (ended["outcome"], gate["verdict"], ended["waves"][1]["gate"]) == ("rolled_back", "fail", None)
+    assert gate["line"] in done.message()
+    assert gate["line"] in ended["cause"]
+    assert sum(look["new"]["errors"] for look in gate["readings"]) > 0 == sum(look["old"]["errors"] for look in gate["readings"])
     again = fleet.play("deploy.yml", "-e", "version=5.0.0")
     assert again.code == 2
     assert "is known to be bad" in again.message()
@@ -30,4 +36,7 @@ def test_a_good_release_passes_the_gate(fleet: Fleet) -> None:
         shown = fleet.deploy("1.1.0", *SHORT_BAKE).message()
     assert running.summary["failed"] == 0, running.summary
     assert shown.count("pass: ") == 3, shown
+    gates = [wave["gate"] for wave in fleet.ledger()[-1]["waves"]]
+    assert [gate["verdict"] for gate in gates] == ["pass"] * 3
+    assert all(gate["readings"] and sum(look["new"]["requests"] for look in gate["readings"]) > 0 for gate in gates), gates
     fleet.settled("1.1.0")

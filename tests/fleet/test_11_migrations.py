@@ -121,6 +121,9 @@ def test_nobody_goes_back_past_a_forward_only_migration_and_contract_waits_until
     assert "needs a reason" in migrated.play("playbooks/contract.yml", "-e", f"give_up={old}").message()
     assert migrated.fingerprint() == before
     migrated.must("playbooks/contract.yml", "-e", f"give_up={old}", "-e", "reason='it has been live for a week'")
+    started, ended = migrated.ledger()[-2:]
+    assert (started["kind"], started["event"], started["reason"]) == ("contract", "started", "it has been live for a week")
+    assert (ended["run"], ended["event"], ended["outcome"]) == (started["run"], "ended", "deployed")
     assert [(event, name) for event, name in recorded(migrated) if name == "0003-drop"] == [("begun", "0003-drop"), ("done", "0003-drop")]
     assert [name for _host, name in ran(migrated)] == ["0001-add", "0002-split", "0003-drop"]
     for host in migrated.hosts():

@@ -55,3 +55,8 @@ def test_the_timer_waits_for_its_day(host: Host) -> None:
     timer = host.service("tossable-artifacts-prune.timer")
     assert timer.is_running
     assert timer.is_enabled
+
+
+def test_the_ledger_can_be_read_by_everybody_and_written_by_root_only(host: Host) -> None:
+    assert host.run("su -s /bin/sh nobody -c 'ls /var/lib/tossable/ledger'").rc == 0
+    assert host.run("su -s /bin/sh nobody -c 'touch /var/lib/tossable/ledger/x'").rc != 0

@@ -112,8 +112,14 @@ def _maintenance(app: str, given: dict[str, Any]) -> dict[str, Any]:
     return maintenance.perform(app, given)
 
 
-#: What is asked of hosts that run no application: the one that keeps the lock and the record of migrations, the load balancers.
-ELSEWHERE = {"lock": _lock, "migrations": _migrations, "maintenance": _maintenance}
+def _ledger(app: str, given: dict[str, Any]) -> dict[str, Any]:
+    from . import ledger
+
+    return ledger.perform(app, given)
+
+
+#: What is asked of hosts that run no application: the one that keeps the lock, the record of migrations and the ledger, the load balancers.
+ELSEWHERE = {"lock": _lock, "migrations": _migrations, "maintenance": _maintenance, "ledger": _ledger}
 #: What the controller and the boot units may ask; `agent` is apart because it serves for ever.
 VERBS: dict[str, Verb] = {
     "stage": _stage,
@@ -131,7 +137,7 @@ VERBS: dict[str, Verb] = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run ``<verb> <app> [json]``; returns the exit code."""
+    """Run ``<verb> <app> [json]``; returns the exit code. With ``-`` the JSON is read from standard input: an argument is 128 KiB at most."""
     if len(argv) >= 2 and argv[0] == "agent":
         from . import agent
 
@@ -139,7 +145,7 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) < 2 or argv[0] not in (*VERBS, *ELSEWHERE):
         sys.stderr.write(f"usage: {'|'.join((*VERBS, *ELSEWHERE))}|agent APP [JSON]\n")
         return 64
-    given = json.loads(argv[2]) if len(argv) > 2 else {}
+    given = json.loads(sys.stdin.read() if argv[2] == "-" else argv[2]) if len(argv) > 2 else {}
     try:
         answer = ELSEWHERE[argv[0]](argv[1], given) if argv[0] in ELSEWHERE else VERBS[argv[0]](load(argv[1]), given)
     except HostError as error:

@@ -212,7 +212,8 @@ def _give(record: Record, owner: Owner, seconds: float, now: Now, over: str = ""
     token = record.token + 1
     lease = _lease(owner, iso(now.wall), seconds, now)
     if record.lease is None:
-        return Decision(Record(token, lease, None), True)
+        # Whoever comes next after a break is told of it.
+        return Decision(Record(token, lease, record.last if (record.last or {}).get("token") == record.token else None), True)
     before = _told(record.lease)
     event = {"event": "taken over", "at": iso(now.wall), "token": token, "by": owner.by, "run": owner.run, "reason": over, "from": before}
     return Decision(Record(token, lease, event), True, f"taken over from {before['by']}, run {before['run']}: {over}", event)

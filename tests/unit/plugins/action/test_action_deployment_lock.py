@@ -140,9 +140,12 @@ def test_an_ops_host_out_of_reach_stops_a_run_only_once_its_lease_is_over(contro
 
 
 def test_a_break_tells_whose_it_was(controller: Controller) -> None:
-    assert controller.unlock("to be sure") == {"changed": False, "summary": "lock of shop in production: nothing to break, it was free"}
-    controller.take(by="ada")
-    assert "it was held by ada" in controller.unlock("laptop gone")["summary"]
+    nothing = {"changed": False, "broken": None, "summary": "lock of shop in production: nothing to break, it was free"}
+    assert controller.unlock("to be sure") == nothing
+    held = controller.take(by="ada")["lock"]
+    done = controller.unlock("laptop gone")
+    assert "it was held by ada" in done["summary"]
+    assert (done["broken"]["run"], done["broken"]["by"]) == (held["run"], "ada")
     assert 'unlock.yml -e "reason=' in controller.unlock("")["msg"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import stat
 import subprocess
 from collections.abc import Callable
@@ -45,10 +46,15 @@ def test_new_commits_are_told_newest_first_and_only_those_of_the_source(checkout
     new = commit("shop/b", "End \x1b[31mred")
     found = commits.between(source, old, new)
     assert found["unknown"] is None
-    assert found["removed"] == {"count": 0, "first": []}
+    assert found["removed"] == {"count": 0, "first": [], "list": []}
     assert found["added"]["count"] == 2
     assert [line.partition(" ")[2] for line in found["added"]["first"]] == ["End ?[31mred", "Go on"]
     assert second.startswith(found["added"]["first"][1].split()[0])
+    assert [(one["commit"], one["author"], one["subject"]) for one in found["added"]["list"]] == [
+        (new, "Builder", "End ?[31mred"),
+        (second, "Builder", "Go on"),
+    ]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.000Z", one["at"]) for one in found["added"]["list"])
 
 
 def test_on_the_way_back_commits_are_taken_away(checkout: tuple[str, Commit]) -> None:
@@ -68,7 +74,11 @@ def test_of_many_commits_the_newest_are_named(checkout: tuple[str, Commit]) -> N
 
 def test_the_same_commit_needs_no_checkout() -> None:
     found = commits.between("", ELSEWHERE, ELSEWHERE)
-    assert (found["added"], found["removed"], found["unknown"]) == ({"count": 0, "first": []}, {"count": 0, "first": []}, None)
+    assert (found["added"], found["removed"], found["unknown"]) == (
+        {"count": 0, "first": [], "list": []},
+        {"count": 0, "first": [], "list": []},
+        None,
+    )
 
 
 def test_a_commit_that_the_checkout_lacks_is_named(checkout: tuple[str, Commit]) -> None:

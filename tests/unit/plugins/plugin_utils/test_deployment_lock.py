@@ -142,3 +142,12 @@ def test_run_ids_differ_and_begin_with_their_time() -> None:
     first, second = deployment_lock.new_run(), deployment_lock.new_run()
     assert first != second
     assert first[8] == "T"
+
+
+def test_whoever_comes_next_after_a_break_is_told_of_it_and_nobody_later() -> None:
+    cut = lease.break_(taken("a"), "bob", "laptop gone", at(1)).record
+    after = taken("b", at(2), cut)
+    assert deployment_lock.broken(answer(after)) == {"by": "bob", "reason": "laptop gone", "run": "a"}
+    assert deployment_lock.broken(answer(taken("c", at(3), lease.free(after, "b", 3).record))) is None
+    assert deployment_lock.broken(answer(taken("b", at(900), taken("a")))) is None
+    assert deployment_lock.broken(answer(taken("a"))) is None

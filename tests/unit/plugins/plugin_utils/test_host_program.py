@@ -6,9 +6,11 @@ import io
 import pathlib
 import subprocess
 import tarfile
+from typing import Any
 
 import pytest
 from ansible_collections.tossable.fleet.plugins.plugin_utils import host_program
+from ansible_collections.tossable.fleet.plugins.plugin_utils.host_action import HostAction
 
 
 @pytest.fixture
@@ -42,6 +44,33 @@ def test_an_installed_program_answers(home: pathlib.Path) -> None:
     assert done.returncode == 0, done.stderr
     assert b"never provisioned for the application no-such-app" in done.stdout
     assert (home / "current").readlink().name == host_program.program().digest[:16]
+
+
+class Action(HostAction):
+    """The action without Ansible around it; the host is a shell here, which a task asks as Ansible does."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, int]] = []
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {}
+
+    def _low_level_execute_command(self, cmd: str, in_data: bytes | None = None) -> dict[str, Any]:
+        self.sent.append((len(cmd), len(in_data or b"")))
+        done = shell(cmd, in_data or b"")
+        return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("size", [10, host_program.LONGEST_ARGUMENT, 500_000])
+def test_input_of_any_length_arrives(size: int) -> None:
+    """500 000 apostrophes would be no argument any more, least of all when they are quoted."""
+    action = Action()
+    answer = action.call("ledger", "shop", {"operation": "'" * size})
+    assert answer["failed"]
+    assert answer["msg"].startswith("The ledger knows no operation")
+    assert answer["msg"].count("'") >= size
+    assert (action.sent[-1][1] > 0) == (size >= host_program.LONGEST_ARGUMENT)
 
 
 @pytest.mark.usefixtures("home")
