@@ -23,20 +23,6 @@ FRONT_NOTES: Final = 8
 REASON_WIDTH: Final = 140
 
 
-class Person(NamedTuple):
-    """How a person is shown: `picture` is a file's name, "" for initials in a colour of their own."""
-
-    name: str
-    picture: str = ""
-
-
-class Setting(NamedTuple):
-    """What the role was given: the page's title and people by account."""
-
-    title: str = "Deployments"
-    people: Mapping[str, Person] = {}
-
-
 class Row(NamedTuple):
     """A run in a list. `state` is one of telling.WORDS, `good` whether that is what was wanted."""
 
@@ -100,7 +86,7 @@ def releases(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def front(known: Known, rows: Sequence[Row], past: dora.History, state: Mapping[str, str], setting: Setting, now: float) -> dict[str, Any]:
+def front(known: Known, rows: Sequence[Row], past: dora.History, state: Mapping[str, str], now: float) -> dict[str, Any]:
     """The front page. `rows` are all runs, oldest first."""
     week = telling.lately(known.runs, now)
     by_run = {found.run: found for found in rows}

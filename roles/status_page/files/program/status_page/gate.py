@@ -6,49 +6,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from .ledger import items, mapping_of, moment, number, text, texts
+from .ledger import items, mapping_of, moment, number, text
 
 #: Points of one chart; where there are more, neighbours are put together.
 MOST_POINTS: Final = 120
-QUANTILE: Final = 0.95
 
 
 class Side(NamedTuple):
-    """What was counted on one side between two readings. `latency` is requests by the upper bound of their bucket in ms (inf for the last)."""
+    """What was counted on one side between two readings; `slow` is the 95th percentile in ms, None where that is not known."""
 
     requests: float = 0
     errors: float = 0
-    latency: tuple[tuple[float, float], ...] = ()
+    slow: float | None = None
 
     def plus(self, other: Side) -> Side:
-        """Both together."""
-        latency = dict(self.latency)
-        for bound, count in other.latency:
-            latency[bound] = latency.get(bound, 0) + count
-        return Side(self.requests + other.requests, self.errors + other.errors, tuple(sorted(latency.items())))
+        """Both together; the slower one tells how slow."""
+        known = [value for value in (self.slow, other.slow) if value is not None]
+        return Side(self.requests + other.requests, self.errors + other.errors, max(known, default=None))
 
     @property
     def error_share(self) -> float | None:
         """Errors of 100 requests, None without requests."""
         return 100 * min(1.0, self.errors / self.requests) if self.requests else None
 
-    @property
-    def slow(self) -> float | None:
-        """The bound in ms below which 95 of 100 requests were answered; None without any, or where that is the last bucket, which has no bound."""
-        total = sum(count for _bound, count in self.latency)
-        reached = 0.0
-        for bound, count in self.latency:
-            reached += count
-            if total and reached >= QUANTILE * total:
-                return bound if bound != float("inf") else None
-        return None
-
 
 class Look(NamedTuple):
-    """Both sides between two readings, the later of which was taken at `at`."""
+    """Both sides since the reading before; taken at `at`."""
 
     at: float
     new: Side
@@ -56,53 +42,18 @@ class Look(NamedTuple):
 
 
 def looks(readings: object) -> list[Look]:
-    """Each pair of a gate's readings as a look, put together so that there are not too many for a chart.
-
-    A reading holds the counters of each server at each load balancer, and which hosts ran the new release. Counters that became smaller began anew.
-    A server that changed sides between two readings counts from the later one on.
-    """
-    last: dict[tuple[str, str], tuple[dict[str, Any], object, bool]] = {}
-    found = []
-    for number_, reading in enumerate(items(readings)):
-        at = moment(reading.get("at"))
-        if at is None:
-            continue
-        new = texts(reading.get("new"))
-        sides = {True: Side(), False: Side()}
-        for balancer, seen in mapping_of(reading.get("balancers")).items():
-            pid = mapping_of(seen).get("pid")
-            for host, counters in mapping_of(mapping_of(seen).get("servers")).items():
-                before, is_new, now = last.get((balancer, host)), host in new, mapping_of(counters)
-                if before and before[2] == is_new:
-                    sides[is_new] = sides[is_new].plus(grown(before[0] if before[1] == pid else {}, now))
-                last[balancer, host] = (now, pid, is_new)
-        if number_:
-            found.append(Look(at, sides[True], sides[False]))
-    return fewer(found)
+    """A gate's readings, put together so that there are not too many for a chart."""
+    found = ((moment(reading.get("at")), side(reading.get("new")), side(reading.get("old"))) for reading in items(readings))
+    return fewer([Look(at, new, old) for at, new, old in found if at is not None])
 
 
-def grown(before: Mapping[str, Any], now: Mapping[str, Any]) -> Side:
-    """What was counted between two readings of a server; from 0 where a counter has become smaller."""
-    first, second = counted(before), counted(now)
-    latency = dict(first.latency)
-    grew = [(bound, count - latency.get(bound, 0)) for bound, count in second.latency]
-    if second.requests < first.requests or second.errors < first.errors or any(count < 0 for _bound, count in grew):
-        return second
-    return Side(second.requests - first.requests, second.errors - first.errors, tuple(grew))
+def side(value: object) -> Side:
+    """One side of a reading."""
+    counted = mapping_of(value)
+    return Side(number(counted.get("requests")) or 0.0, number(counted.get("errors")) or 0.0, number(counted.get("p95_ms")))
 
 
-def counted(counters: Mapping[str, Any]) -> Side:
-    """The counters of a server since they began."""
-    latency = []
-    for bound, count in mapping_of(counters.get("latency")).items():
-        try:
-            latency.append((float(bound), number(count) or 0.0))
-        except ValueError:
-            continue
-    return Side(number(counters.get("requests")) or 0.0, number(counters.get("errors")) or 0.0, tuple(sorted(latency)))
-
-
-def fewer(found: Sequence[Look], most: int = MOST_POINTS) -> list[Look]:
+def fewer(found: list[Look], most: int = MOST_POINTS) -> list[Look]:
     """At most `most` looks, by adding neighbours together."""
     size = -(-len(found) // most) if found else 1
     together = []
@@ -115,7 +66,6 @@ def fewer(found: Sequence[Look], most: int = MOST_POINTS) -> list[Look]:
     return together
 
 
-def verdict(gate: object) -> tuple[str, str]:
+def verdict(gate: Mapping[str, Any]) -> tuple[str, str]:
     """The gate's word and the line that says why; both empty where there was no gate."""
-    found = mapping_of(gate)
-    return text(found, "verdict"), text(found, "line")
+    return text(gate, "verdict"), text(gate, "line")

@@ -67,7 +67,9 @@ class Run(NamedTuple):
     @property
     def at(self) -> float:
         """When it began, as well as that is known."""
-        return self.started if self.started is not None else self.ended if self.ended is not None else FIRST
+        if self.started is not None:
+            return self.started
+        return FIRST if self.ended is None else self.ended - (self.seconds or 0.0)
 
     @property
     def place(self) -> tuple[str, str]:
@@ -90,6 +92,7 @@ class Note(NamedTuple):
     by: str
     reason: str
     run: str
+    told: str
 
 
 class Known(NamedTuple):
@@ -152,7 +155,9 @@ def add(known: Known, placed: Iterable[Placed]) -> Known:
         run = runs.get(name, Run(name))
         run = run._replace(lines=(*run.lines, (item.offset, item.length)))
         runs[name] = begun(run, record) if record["event"] == "started" else over(run, record)
-    return known._replace(runs=tuple(runs.values()), notes=tuple(notes[-MOST_NOTES:]))
+    notes.sort(key=lambda said: said.at)
+    # A record that had to wait for the ops host stands later in the file than its time.
+    return known._replace(runs=tuple(sorted(runs.values(), key=lambda run: run.at)), notes=tuple(notes[-MOST_NOTES:]))
 
 
 def begun(run: Run, record: Mapping[str, Any]) -> Run:
@@ -180,7 +185,7 @@ def over(run: Run, record: Mapping[str, Any]) -> Run:
         outcome=outcome if outcome in OUTCOMES else "failed",
         cause=text(record, "cause"),
         seconds=number(record.get("seconds")),
-        live=tuple(left_behind(ended.kind, record.get("hosts"))),
+        live=tuple(left_behind(record.get("hosts"))),
     )
 
 
@@ -190,28 +195,17 @@ def common(run: Run, record: Mapping[str, Any]) -> Run:
     return run._replace(**{name: getattr(run, name) or text(record, name) for name in names})
 
 
-def left_behind(kind: str, hosts: object) -> Iterator[tuple[str, str | None]]:
-    """Which release each host runs after a run.
-
-    A host that was brought back runs what it ran before, unless going back was what the run was for. What a host runs on which the run failed is
-    not known, and a host with another outcome was not touched.
-    """
+def left_behind(hosts: object) -> Iterator[tuple[str, str | None]]:
+    """Which release each host runs after a run, None where the run does not know; a host that was left out tells nothing new."""
     for name, host in hosts.items() if isinstance(hosts, dict) else ():
-        if not isinstance(host, dict):
-            continue
-        outcome = text(host, "outcome")
-        if outcome == "deployed" or (outcome == "rolled_back" and kind == "rollback"):
-            yield name, text(host, "to") or None
-        elif outcome == "failed":
-            yield name, None
-        elif text(host, "from"):
-            yield name, text(host, "from")
+        if isinstance(host, dict) and text(host, "outcome") != "left_out":
+            yield str(name), text(host, "to") or None
 
 
 def note(record: Mapping[str, Any]) -> Note:
     """A `noted` record."""
     at = moment(record.get("at"))
-    words = (text(record, name) for name in ("kind", "environment", "application", "by", "reason", "run"))
+    words = (text(record, name) for name in ("kind", "environment", "application", "by", "reason", "run", "text"))
     return Note(FIRST if at is None else at, *words)
 
 
@@ -267,17 +261,3 @@ def moment(value: object) -> float | None:
             return None
         found = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
     return found if found is not None and FIRST <= found < LAST else None
-
-
-def from_data(data: Mapping[str, Any]) -> Known:
-    """What `json` has made of a Known; raises TypeError, KeyError or ValueError where it is none."""
-    runs = tuple(
-        Run(*row[:9], tuple(row[9]), *row[10:16], pairs(row[16]), pairs(row[17]), pairs(row[18]))  # type: ignore[arg-type]
-        for row in data["runs"]
-    )
-    return Known(runs, tuple(Note(*row) for row in data["notes"]), int(data["damaged"]), int(data["end"]))
-
-
-def pairs(rows: Sequence[Sequence[Any]]) -> tuple[tuple[Any, ...], ...]:
-    """Lists of two as tuples."""
-    return tuple([tuple(row) for row in rows])

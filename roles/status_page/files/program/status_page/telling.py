@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from .ledger import Run
 
 DAY: Final = 86400.0
-#: Seconds for which a run without an end counts as under way where nothing is known of its lock: the lock's usual lease.
-PATIENCE: Final = 900.0
+#: Seconds for which a run without an end counts as under way: the locks are root's alone to read, so their state is not known here.
+PATIENCE: Final = 3600.0
 
 RUNNING, INTERRUPTED = "running", "interrupted"
 #: What each state is called on the page.
@@ -26,17 +25,6 @@ WORDS: Final = {
     INTERRUPTED: "interrupted",
     RUNNING: "under way",
 }
-
-
-class Lock(NamedTuple):
-    """The deployment lock of an application: which run holds it ("" while it is free), and until when."""
-
-    run: str
-    until: float
-
-
-#: Locks by (environment, application).
-Locks = Mapping[tuple[str, str], Lock]
 
 
 class Live(NamedTuple):
@@ -66,30 +54,21 @@ class Day(NamedTuple):
     interrupted: int
 
 
-def states(runs: Sequence[Run], locks: Locks, now: float) -> dict[str, str]:
-    """How each run stands: its outcome, or `running`, or `interrupted`.
+def states(runs: Sequence[Run], now: float, patience: float = PATIENCE) -> dict[str, str]:
+    """How each run stands: its outcome, or `running`, or `interrupted`; `runs` are in the order in which they began.
 
-    A run that has no end is interrupted once its lock is not live any more, or another run of the application has begun after it. Where
-    nothing is known of the lock, it gets as long as a lock usually lasts.
+    A run without an end is interrupted once another run of the application has begun after it, or it has been silent for `patience` seconds.
     """
     found: dict[str, str] = {}
-    newest: set[tuple[str, str]] = set()
+    followed: set[tuple[str, str]] = set()
     for run in reversed(runs):
         if run.outcome:
             found[run.run] = run.outcome
-        elif run.place not in newest and holds(run, locks.get(run.place), now):
-            found[run.run] = RUNNING
         else:
-            found[run.run] = INTERRUPTED
-        newest.add(run.place)
+            found[run.run] = RUNNING if run.place not in followed and now < run.at + patience else INTERRUPTED
+        if run.started is not None:
+            followed.add(run.place)
     return found
-
-
-def holds(run: Run, lock: Lock | None, now: float) -> bool:
-    """Whether a run is under way as far as its lock tells."""
-    if lock is None:
-        return now < run.at + PATIENCE
-    return lock.run == run.run and now < lock.until
 
 
 def continued(runs: Iterable[Run]) -> dict[str, str]:
@@ -151,11 +130,6 @@ def a_day(runs: Iterable[Run], state: Mapping[str, str], now: float, days: int =
         )
         for number in range(days)
     ]
-
-
-def month(at: float) -> str:
-    """A moment's month, 2026-11."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m")
 
 
 def paged(count: int, size: int) -> list[range]:

@@ -67,7 +67,7 @@ def rate(a_day: float) -> str:
 
 
 def initials(name: str) -> str:
-    """One or two letters for a person: of the first and the last word of a name, an account or an address."""
+    """One or two letters for a person: of the first and the last word of what stands before an @."""
     words = [word for word in re.split(r"[^\w]+|_", name.split("@")[0]) if word]
     if not words:
         return "?"
@@ -75,11 +75,5 @@ def initials(name: str) -> str:
 
 
 def hue(name: str) -> int:
-    """A colour of a person's own, in degrees, the same on every page."""
-    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "replace")).digest()[:2], "big") % 360
-
-
-def release_words(release: str) -> tuple[str, str]:
-    """A release as its version and the digest that tells it from another of that version: 1.4.2, 9f86d081."""
-    version, dash, digest = release.rpartition("-")
-    return (version, digest) if dash and re.fullmatch(r"[0-9a-f]{8}", digest) else (release, "")
+    """Which of the style sheet's 12 colours is a person's, the same on every page."""
+    return hashlib.sha256(name.encode("utf-8", "replace")).digest()[0] % 12
