@@ -93,17 +93,15 @@ def history(runs: Iterable[Run]) -> History:
 def failures(runs: Sequence[Run]) -> list[Failure]:
     """Failed changes of one application in one environment; `runs` have ended, and are in the order in which they did."""
     found: list[Failure] = []
+    unsettled: list[int] = []
     standing: list[Run] = []
-
-    def put_right(at: float) -> None:
-        found[:] = [failure._replace(restored=at) if failure.restored is None else failure for failure in found]
-
     for run in runs:
         ended = run.ended or run.at
         if run.kind == "deploy":
             if run.outcome == "rolled_back":
                 found.append(Failure(run.run, run.at, ended, ended))
             elif run.outcome == "failed":
+                unsettled.append(len(found))
                 found.append(Failure(run.run, run.at, ended, None))
             else:
                 standing.append(run)
@@ -111,9 +109,12 @@ def failures(runs: Sequence[Run]) -> list[Failure]:
             bad = next((deployed for deployed in reversed(standing) if deployed.to in run.before), None)
             if bad is not None:
                 standing.remove(bad)
+                unsettled.append(len(found))
                 found.append(Failure(bad.run, bad.at, bad.ended or bad.at, None))
         if run.well:
-            put_right(ended)
+            for place in unsettled:
+                found[place] = found[place]._replace(restored=ended)
+            unsettled.clear()
     return found
 
 
