@@ -83,7 +83,7 @@ def ended(number: int, begin: float, outcome: str = "deployed", readings: int = 
             {"hosts": ["app1"], "outcome": outcome, "seconds": 10.0, "gate": gate},
             {"hosts": ["app2", "app3", "app4"], "outcome": outcome, "seconds": 15.0, "gate": None},
         ],
-        "hosts": {name: host for name in HOSTS},
+        "hosts": dict.fromkeys(HOSTS, host),
         "flags": [],
         "phases": {"plan": 2.0, "stage": 3.0, "roll": 25.0},
     }
@@ -91,7 +91,9 @@ def ended(number: int, begin: float, outcome: str = "deployed", readings: int = 
 
 
 def ledger(count: int, now: float, apart: float = 7200.0) -> bytes:
-    """`count` deployments, the last one an hour before `now`: every 20th was rolled back, the 30th before the last interrupted, the last has a hostile reason."""
+    """`count` deployments, the last one an hour before `now`: every 20th was rolled back, the 30th before the last never ended, and the last has
+    a hostile reason.
+    """
     records = []
     for number in range(1, count + 1):
         begin = now - 3600 - (count - number) * apart

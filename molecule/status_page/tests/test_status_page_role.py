@@ -23,7 +23,16 @@ def evidence(host: Host) -> str:
 def test_a_run_that_is_recorded_is_shown_within_seconds(host: Host) -> None:
     run = f"run-{host.check_output('date +%s%N')}"
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    same = {"schema": 1, "run": run, "kind": "deploy", "environment": "lab", "application": "shop", "by": "ada@desk", "on_behalf_of": None, "reason": "<b>why</b>"}
+    same = {
+        "schema": 1,
+        "run": run,
+        "kind": "deploy",
+        "environment": "lab",
+        "application": "shop",
+        "by": "ada@desk",
+        "on_behalf_of": None,
+        "reason": "<b>why</b>",
+    }
     about = {"at": now, "from": [], "to": "2-bbbbbbbb", "version": "2"}
     records = [{**same, **about, "event": "started"}, {**same, **about, "event": "ended", "outcome": "deployed", "seconds": 3.0}]
     lines = "".join(json.dumps(record) + "\n" for record in records)

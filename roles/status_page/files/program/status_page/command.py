@@ -46,7 +46,7 @@ class Site:
     def put(self, name: str, content: str | bytes, version: str = "") -> None:
         """Write a page in one step: whoever reads it sees the old one or the new one."""
         path, beside = self.folder / name, self.folder / f".{os.path.basename(name)}.new"
-        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        beside.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
         os.chmod(beside, 0o644)
         os.replace(beside, path)
         self.written += 1

@@ -165,7 +165,12 @@ def trend_charts(trend: Sequence[tuple[float, dora.Figures]]) -> dict[str, dict[
 
     def line(values: Sequence[float | None], unit: str) -> dict[str, Any]:
         rounded = [None if value is None else round(value, 3) for value in values]
-        return {"kind": "lines", "x": [round(start) for start, _ in trend], "series": [{"label": "", "colour": "accent", "values": rounded}], "unit": unit}
+        return {
+            "kind": "lines",
+            "x": [round(start) for start, _ in trend],
+            "series": [{"label": "", "colour": "accent", "values": rounded}],
+            "unit": unit,
+        }
 
     figures = [found for _, found in trend]
     return {
@@ -232,7 +237,12 @@ def of_run(run: Run, state: str, later: Mapping[str, str], records: Sequence[Map
         "phases": seconds_of(ended.get("phases")),
         "flags": flags(ended.get("flags")),
         "commits": [
-            {"commit": text(commit, "commit"), "author": text(commit, "author"), "at": moment(commit.get("at")), "subject": cut(text(commit, "subject"))}
+            {
+                "commit": text(commit, "commit"),
+                "author": text(commit, "author"),
+                "at": moment(commit.get("at")),
+                "subject": cut(text(commit, "subject")),
+            }
             for commit in listed[:MOST_COMMITS]
         ],
         "rest_commits": max(0, len(listed) - MOST_COMMITS),
@@ -285,7 +295,7 @@ def seconds_of(value: object) -> tuple[tuple[str, float], ...]:
 
 def flags(value: object) -> list[str]:
     """Flags that a run changed, as texts whatever they are."""
-    return [item if isinstance(item, str) else text(item, "flag") or str(item) for item in value][:20] if isinstance(value, list) else []
+    return [item if isinstance(item, str) else text(mapping_of(item), "flag") or str(item) for item in value][:20] if isinstance(value, list) else []
 
 
 def footer(known: Known, now: float) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def iso(at: float) -> str:
 def duration(seconds: float | None) -> str:
     """0.4 s, 12 s, 3 min 20 s, 5 h 10 min, 3 d 4 h; a dash where it is not known."""
     if seconds is None:
-        return "–"
+        return "-"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 59.5:
@@ -58,7 +58,7 @@ def duration(seconds: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """0.125 is 12.5 %."""
-    return "–" if share is None else f"{100 * share:.1f} %".replace(".0 %", " %")
+    return "-" if share is None else f"{100 * share:.1f} %".replace(".0 %", " %")
 
 
 def rate(a_day: float) -> str:
