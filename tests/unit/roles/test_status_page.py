@@ -66,10 +66,14 @@ def test_a_torn_tail_loses_only_what_it_tore(cut: int, count: int) -> None:
     assert read(known, whole[known.end :]) == read(Known(), whole)
 
 
-@given(
-    st.binary(max_size=200),
-    st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
+RUN_PAGE = command.templates("x").get_template("run.html")
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
 )
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.binary(max_size=200), ANYTHING)
 def test_whatever_stands_in_the_ledger_the_rest_is_read_and_drawn(noise: bytes, value: Any) -> None:
     odd = {**made_started(1, NOON), **dict.fromkeys(("waves", "commits", "from", "on_behalf_of", "reason", "lock_broken"), value)}
     end = {**made_ended(1, NOON), **dict.fromkeys(("waves", "hosts", "flags", "phases", "seconds", "outcome"), value)}
@@ -77,9 +81,8 @@ def test_whatever_stands_in_the_ledger_the_rest_is_read_and_drawn(noise: bytes, 
     known = read(Known(), data)
     assert [found.run for found in known.runs][-1] == "run-00002"
     state = telling.states(known.runs, NOON + 60)
-    page = command.templates("x").get_template("run.html")
     for found in known.runs:
-        page.render(root="", **drawing.of_run(found, state[found.run], {}, command.records_of(found, data)))
+        RUN_PAGE.render(root="", **drawing.of_run(found, state[found.run], {}, command.records_of(found, data)))
 
 
 def test_a_run_without_an_end_is_under_way_until_another_begins_or_it_was_silent_too_long() -> None:

@@ -208,8 +208,8 @@ class Host(NamedTuple):
 
 def of_run(run: Run, state: str, later: Mapping[str, str], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A run's own page, from its records in the ledger."""
-    started = next((record for record in records if record.get("event") == "started"), {})
-    ended = next((record for record in reversed(records) if record.get("event") == "ended"), {})
+    started: Mapping[str, Any] = next((record for record in records if record.get("event") == "started"), {})
+    ended: Mapping[str, Any] = next((record for record in reversed(records) if record.get("event") == "ended"), {})
     waves = [wave(number_, found) for number_, found in enumerate(items(ended.get("waves")), 1)]
     if not waves:
         planned = started.get("waves")

@@ -191,8 +191,14 @@ def over(run: Run, record: Mapping[str, Any]) -> Run:
 
 def common(run: Run, record: Mapping[str, Any]) -> Run:
     """What both records of a run say; the first that says it counts."""
-    names = ("kind", "environment", "application", "by", "on_behalf_of", "reason")
-    return run._replace(**{name: getattr(run, name) or text(record, name) for name in names})
+    return run._replace(
+        kind=run.kind or text(record, "kind"),
+        environment=run.environment or text(record, "environment"),
+        application=run.application or text(record, "application"),
+        by=run.by or text(record, "by"),
+        on_behalf_of=run.on_behalf_of or text(record, "on_behalf_of"),
+        reason=run.reason or text(record, "reason"),
+    )
 
 
 def left_behind(hosts: object) -> Iterator[tuple[str, str | None]]:

@@ -42,7 +42,7 @@ class Person(NamedTuple):
     """Who deployed, and how often."""
 
     account: str
-    count: int
+    times: int
 
 
 class Day(NamedTuple):

@@ -51,7 +51,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of pages that the program drew."""
     folder = tmp_path_factory.mktemp("status")
     (folder / "ledger.jsonl").write_bytes(ledger(COUNT, time.time(), apart=10800.0))
-    asked = ["--ledger", folder / "ledger.jsonl", "--folder", folder / "site", "--state", folder / "state.json"]
+    asked = [f"--ledger={folder / 'ledger.jsonl'}", f"--folder={folder / 'site'}", f"--state={folder / 'state.json'}"]
     done = subprocess.run([sys.executable, "-I", PROGRAM, *asked], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder / "site")))
