@@ -36,8 +36,9 @@ def run(name: str, begin: float, outcome: str = "deployed", seconds: float = 600
 
 def test_the_generated_ledger_is_one() -> None:
     schema = json.loads((ROOT / "docs" / "ledger.schema.json").read_text(encoding="utf-8"))
-    for line in ledger(40, NOON).splitlines():
-        jsonschema.validate(json.loads(line), schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    for line in ledger(32, NOON).splitlines():
+        validator.validate(json.loads(line))
 
 
 def test_a_run_is_put_together_from_both_its_records() -> None:
