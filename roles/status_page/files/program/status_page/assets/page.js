@@ -22,7 +22,7 @@ function options(chart, place) {
     width: Math.max(200, place.clientWidth), height: bars ? 220 : 150,
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     cursor: { show: false }, legend: { show: chart.series.length > 1, live: false },
-    scales: { x: { time: !chart.seconds }, y: { range: (_plot, _low, high) => [0, Math.max(high || 0, bars ? 1 : most > 1 ? 1 : most) * 1.08] } },
+    scales: { x: { time: !chart.seconds, range: (_plot, low, high) => (bars ? [low - 43200, high + 43200] : [low, high]) }, y: { range: (_plot, _low, high) => [0, Math.max(high || 0, bars ? 1 : most > 1 ? 1 : most) * 1.08] } },
     axes: [axis(chart.seconds ? { values: (_plot, at) => at.map((value) => value + " s") } : {}),
       axis({ size: 60, incrs: chart.whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined, values: (_plot, at) => at.map((value) => (value + " " + chart.unit).trim()) })],
     series: [{}, ...(bars ? series.reverse() : series)],
