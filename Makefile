@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit sanity molecule fleet torture-release bench gate-figures lab lab-down
+.PHONY: help setup demo test lint unit sanity browser molecule fleet torture-release bench gate-figures lab lab-down
 
 help: ## say what can be typed
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -13,11 +13,11 @@ setup: ## install what the rest needs, and say so
 demo: setup ## make a fleet, release to it twice under load, show the figures
 	@tools/demo.py
 
-test: ## everything that must hold: lint, unit, sanity, molecule, fleet
+test: ## everything that must hold: lint, unit, sanity, browser, molecule, fleet
 	@tools/setup bookworm trixie
 	@tools/test
 
-lint unit sanity: ## one part of the tests alone
+lint unit sanity browser: ## one part of the tests alone
 	@tools/setup
 	@tools/test $@
 

@@ -13,7 +13,7 @@ from . import ROOT
 
 @dataclass(frozen=True)
 class Settings:
-    """`stop_seconds`: how long requests in flight may take once the process was asked to stop."""
+    """`status`: where the status page is, "" for nowhere; `stop_seconds`: how long requests in flight may take once the process was asked to stop."""
 
     port: int
     release: str
@@ -22,6 +22,7 @@ class Settings:
     fault: str
     stop_seconds: int
     worker_seconds: float
+    status: str = ""
 
 
 def load(environment: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings:
@@ -34,6 +35,7 @@ def load(environment: Mapping[str, str] = os.environ, root: Path = ROOT) -> Sett
         fault=environment.get("STOREFRONT_FAULT") or _line(root / "FAULT"),
         stop_seconds=int(environment.get("STOREFRONT_STOP_SECONDS", "15")),
         worker_seconds=float(environment.get("STOREFRONT_WORKER_SECONDS", "5")),
+        status=environment.get("STOREFRONT_STATUS", "").rstrip("/"),
     )
 
 

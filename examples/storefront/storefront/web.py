@@ -59,9 +59,11 @@ class Shop:
         # Style and script are part of the page: while a release rolls, the next request may meet the other release.
         self.style = (HERE / "page.css").read_text(encoding="utf-8")
         self.script = (HERE / "page.js").read_text(encoding="utf-8")
+        # The line that says when this was deployed last comes from the status page, where there is one.
+        status = f" {chosen.status}" if chosen.status else ""
         self.headers = {
-            "Content-Security-Policy": f"default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-            f"style-src {_source(self.style)}; script-src {_source(self.script)}; img-src data:",
+            "Content-Security-Policy": f"default-src 'none'; connect-src 'self'{status}; base-uri 'none'; form-action 'none'; "
+            f"style-src {_source(self.style)}; script-src {_source(self.script)}{status}; img-src data:",
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
             "Cache-Control": "no-store",
@@ -84,6 +86,7 @@ class Shop:
             best=[PRODUCTS[name] for name in store.best_sellers(self.settings.shared) if name in PRODUCTS],
             release=self.settings.release,
             host=self.settings.host,
+            status=self.settings.status,
             style=self.style,
             script=self.script,
         )

@@ -168,3 +168,14 @@ def test_faults(start: Callable[..., Shop]) -> None:
     unknown = start("nonsense")
     assert unknown.process.wait(10) == 1
     assert "unknown fault 'nonsense'" in unknown.log()
+
+
+def test_its_foot_asks_the_status_page_where_there_is_one(start: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch) -> None:
+    without = start().wait().ask("/")
+    assert b"footer.js" not in without.body
+    monkeypatch.setenv("STOREFRONT_STATUS", "http://ops.example:8088/")
+    page = start().wait().ask("/")
+    assert b'<script src="http://ops.example:8088/footer.js" data-application="storefront" defer></script>' in page.body
+    policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
+    assert policy["script-src"].endswith(" http://ops.example:8088")
+    assert policy["connect-src"] == "'self' http://ops.example:8088"

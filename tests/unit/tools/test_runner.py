@@ -114,7 +114,7 @@ def test_a_suite_that_cannot_be_started_is_a_failure(
 
 def test_an_unknown_suite_is_refused(runner: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert runner.main(["untied"]) == 2
-    assert "unknown suite untied; there are lint, unit, sanity, molecule, fleet" in capsys.readouterr().err
+    assert "unknown suite untied; there are lint, unit, sanity, browser, molecule, fleet" in capsys.readouterr().err
 
 
 def test_the_evidence_is_the_end_of_the_output(runner: Any) -> None:

@@ -1,0 +1,85 @@
+"""A record in the ledger is on the page within seconds, for everybody to read and for nobody to write."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+
+from testinfra.host import Host
+
+PAGE = "http://127.0.0.1:8088"
+LEDGER = "/var/lib/tossable/ledger/ledger.jsonl"
+
+
+def answer(host: Host, path: str, *options: str) -> str:
+    return str(host.check_output(f"curl -s -o /dev/null -w '%{{http_code}}' {' '.join(options)} {PAGE}{path}"))
+
+
+def evidence(host: Host) -> str:
+    return str(host.run("journalctl -u tossable-status-page.service -u tossable-status-page.path -n 20 --no-pager; cat " + LEDGER).stdout)
+
+
+def test_a_run_that_is_recorded_is_shown_within_seconds(host: Host) -> None:
+    run = f"run-{host.check_output('date +%s%N')}"
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    same = {
+        "schema": 1,
+        "run": run,
+        "kind": "deploy",
+        "environment": "lab",
+        "application": "shop",
+        "by": "ada@desk",
+        "on_behalf_of": None,
+        "reason": "<b>why</b>",
+    }
+    about = {"at": now, "from": [], "to": "2-bbbbbbbb", "version": "2"}
+    records = [{**same, **about, "event": "started"}, {**same, **about, "event": "ended", "outcome": "deployed", "seconds": 3.0}]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    host.check_output("printf %%s %s >> " + LEDGER, lines)
+    deadline = time.monotonic() + 20
+    # Well below the timer's minute and a little: it is the path unit that does it.
+    while answer(host, f"/runs/{run}.html") != "200":
+        assert time.monotonic() < deadline, evidence(host)
+    page = host.check_output(f"curl -sf {PAGE}/runs/{run}.html")
+    assert "&lt;b&gt;why&lt;/b&gt;" in page
+    assert "Deployments of the shop" in page
+    front = host.check_output(f"curl -sf {PAGE}/")
+    assert run in front, evidence(host)
+    assert json.loads(host.check_output(f"curl -sf {PAGE}/footer.json"))["by"] == "ada@desk"
+
+
+def test_any_application_may_show_the_line_and_no_script_of_others_runs(host: Host) -> None:
+    for name in ("footer.json", "footer.js"):
+        assert "access-control-allow-origin: *" in host.check_output(f"curl -sfi {PAGE}/{name}").lower()
+    headers = host.check_output(f"curl -sfi {PAGE}/").lower()
+    assert "content-security-policy: default-src 'none'; script-src 'self'" in headers
+    assert "access-control" not in headers
+    assert "content-type: text/html; charset=utf-8" in headers
+
+
+def test_nothing_can_be_written_and_nothing_else_is_served(host: Host) -> None:
+    assert answer(host, "/x", "-X", "PUT", "-d", "x") in ("403", "405")
+    for path in ("/state.json", "/../state.json", "/runs/", "/.index.html.new"):
+        assert answer(host, path, "--path-as-is") in ("400", "403", "404"), path
+
+
+def test_the_account_can_write_the_pages_and_nothing_else(host: Host) -> None:
+    for path in (LEDGER, "/usr/local/lib/tossable/status_page/__main__.py", "/etc/nginx/conf.d/tossable-status-page.conf"):
+        assert host.run(f"su -s /bin/sh tossable-status -c 'test -w {path}'").rc != 0, path
+    assert host.file("/var/lib/tossable-status/site/index.html").user == "tossable-status"
+
+
+def test_the_unit_is_shut_in(host: Host) -> None:
+    exposure = host.check_output("systemd-analyze security tossable-status-page.service --no-pager | tail -n 1")
+    assert float(exposure.split(":")[1].split()[0]) < 2.0, exposure
+
+
+def test_the_store_beside_it_is_still_served(host: Host) -> None:
+    assert host.check_output("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8080/none") == "404"
+
+
+def test_the_timer_and_the_watch_wait(host: Host) -> None:
+    for name in ("tossable-status-page.timer", "tossable-status-page.path"):
+        assert host.service(name).is_running, name
+        assert host.service(name).is_enabled, name
