@@ -112,7 +112,7 @@ def test_a_value_that_the_live_release_does_not_bear_costs_nobody_a_request(flee
     before = everywhere(fleet)
     try:
         with under_load("configuration-bad-value") as running:
-            done = configure(fleet, SECRETS[0], "-e", '{"app_health_deadline_seconds": 5}', must=False, STOREFRONT_FAULT="never-ready")
+            done = configure(fleet, SECRETS[0], "-e", '{"app_health_deadline_seconds": 15}', must=False, STOREFRONT_FAULT="never-ready")
         assert done.code == 2
         assert "The configuration that it had is back, and it is serving" in done.message()
         assert SECRETS[0] not in done.output
