@@ -167,12 +167,12 @@ def trend_charts(trend: Sequence[tuple[float, dora.Figures]]) -> dict[str, dict[
         rounded = [None if value is None else round(value, 3) for value in values]
         return {
             "kind": "lines",
-            "x": [round(start) for start, _ in trend],
+            "x": [round(start) for start, _figures in trend],
             "series": [{"label": "", "colour": "accent", "values": rounded}],
             "unit": unit,
         }
 
-    figures = [found for _, found in trend]
+    figures = [found for _start, found in trend]
     return {
         "frequency": line([found.frequency for found in figures], "a day"),
         "lead_time": line([None if found.lead_time is None else found.lead_time / 3600 for found in figures], "h"),
