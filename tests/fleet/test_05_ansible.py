@@ -10,7 +10,7 @@ from conftest import Fleet, environment, long, under_load
 
 def test_check_mode_tells_what_would_happen_and_changes_nothing(fleet: Fleet) -> None:
     before = fleet.fingerprint()
-    shown = fleet.must("deploy.yml", "-e", "version=1.1.0", "--check", "--diff").output
+    shown = fleet.must("deploy.yml", "-e", "version=1.1.0", "-e", "force='another test took it back'", "--check", "--diff").output
     assert fleet.fingerprint() == before
     for host in fleet.hosts():
         assert any(host in line and "1.0.0-" in line and "-> 1.1.0-" in line for line in shown.splitlines()), shown
@@ -33,7 +33,7 @@ def test_the_tag_stage_fetches_and_switches_nothing(fleet: Fleet) -> None:
 
 
 def test_variables_from_a_file(fleet: Fleet, tmp_path: Path) -> None:
-    (tmp_path / "release.yml").write_text("version: 1.1.0\nrollout_waves: ['50%', '100%']\nby: ada\nreason: to see\n")
+    (tmp_path / "release.yml").write_text("version: 1.1.0\nrollout_waves: ['50%', '100%']\nby: ada\nreason: to see\nforce: another test took it back\n")
     shown = fleet.must("deploy.yml", "-e", f"@{tmp_path}/release.yml").output
     assert "in 2 waves" in shown
     assert "ada" in fleet.must("playbooks/status.yml").output
