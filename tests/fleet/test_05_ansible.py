@@ -33,7 +33,9 @@ def test_the_tag_stage_fetches_and_switches_nothing(fleet: Fleet) -> None:
 
 
 def test_variables_from_a_file(fleet: Fleet, tmp_path: Path) -> None:
-    (tmp_path / "release.yml").write_text("version: 1.1.0\nrollout_waves: ['50%', '100%']\nby: ada\nreason: to see\nforce: another test took it back\n")
+    (tmp_path / "release.yml").write_text(
+        "version: 1.1.0\nrollout_waves: ['50%', '100%']\nby: ada\nreason: to see\nforce: another test took it back\n"
+    )
     shown = fleet.must("deploy.yml", "-e", f"@{tmp_path}/release.yml").output
     assert "in 2 waves" in shown
     assert "ada" in fleet.must("playbooks/status.yml").output
