@@ -200,7 +200,7 @@ def append(path: str, record: Record) -> Record:
     stamped = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        end = _whole_length(descriptor)
+        end = system.line_start(descriptor, os.fstat(descriptor).st_size)
         line = json.dumps(stamped, sort_keys=True).encode() + b"\n"
         try:
             _write_line(descriptor, line, end)
@@ -219,15 +219,3 @@ def _write_line(descriptor: int, line: bytes, end: int) -> None:
     os.ftruncate(descriptor, end)
     system.write_all(descriptor, line, end)
     os.fsync(descriptor)
-
-
-def _whole_length(descriptor: int, block: int = 65536) -> int:
-    """Length in bytes up to and including the last newline."""
-    end = os.fstat(descriptor).st_size
-    while end > 0:
-        start = max(0, end - block)
-        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0

@@ -101,22 +101,11 @@ def _repair(folder: str, descriptor: int) -> tuple[int, list[str]]:
 
 def _whole_end(descriptor: int, size: int) -> int:
     """Where the last line ends that is a record, with its newline."""
-    end = _line_start(descriptor, size)
+    end = system.line_start(descriptor, size, _BLOCK)
     while end > 0:
-        start = _line_start(descriptor, end - 1)
+        start = system.line_start(descriptor, end - 1, _BLOCK)
         if ledger_runs.parse_line(os.pread(descriptor, end - start, start)) is not None:
             return end
-        end = start
-    return 0
-
-
-def _line_start(descriptor: int, end: int) -> int:
-    """Where the line begins that has the bytes before ``end``: behind the last newline there, or at 0."""
-    while end > 0:
-        start = max(0, end - _BLOCK)
-        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
         end = start
     return 0
 
@@ -125,9 +114,9 @@ def _missing(descriptor: int, end: int, records: Sequence[Record], depth: int) -
     """The records that are not among the last ``depth`` bytes before ``end``, each once."""
     wanted = {name(record): record for record in records}
     ids = [json.dumps(record["run"], ensure_ascii=False).encode() for record in records]
-    start = _line_start(descriptor, end - depth) if depth < end else 0
+    start = system.line_start(descriptor, end - depth, _BLOCK) if depth < end else 0
     while start < end and wanted:
-        stop = end if end - start <= _BLOCK else _line_start(descriptor, start + _BLOCK)
+        stop = end if end - start <= _BLOCK else system.line_start(descriptor, start + _BLOCK, _BLOCK)
         if stop <= start:
             stop = _line_end(descriptor, start, end)
         block = os.pread(descriptor, stop - start, start)

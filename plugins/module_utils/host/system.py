@@ -22,6 +22,17 @@ class LockedError(HostError):
     """Another transaction holds the application's lock on this host."""
 
 
+def line_start(descriptor: int, end: int, block: int = 65536) -> int:
+    """Offset at which the line begins that has the bytes before ``end``: behind the last newline there, or 0. Reads ``block`` bytes at a time."""
+    while end > 0:
+        start = max(0, end - block)
+        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
 def write_all(descriptor: int, data: bytes, offset: int) -> None:
     """Write ``data`` at ``offset`` (bytes), however many calls it takes."""
     while data:
