@@ -55,7 +55,6 @@ def test_a_record_that_waited_is_put_where_its_time_is() -> None:
     assert late.runs[0].at == NOON
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 6))
 def test_a_torn_tail_loses_only_what_it_tore(cut: int, count: int) -> None:
     whole = lines(*(made(number, NOON + number) for number in range(count) for made in (made_started, made_ended)))
@@ -73,7 +72,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(max_size=200), ANYTHING)
 def test_whatever_stands_in_the_ledger_the_rest_is_read_and_drawn(noise: bytes, value: Any) -> None:
     odd = {**made_started(1, NOON), **dict.fromkeys(("waves", "commits", "from", "on_behalf_of", "reason", "lock_broken"), value)}
@@ -137,7 +136,6 @@ OUTCOME = st.sampled_from(["deployed", "rolled_back", "failed", ""])
 RUNS = st.lists(st.tuples(st.integers(0, 60 * 24 * 30), OUTCOME, st.sampled_from(["deploy", "rollback"]), st.sampled_from("xy")), max_size=30)
 
 
-@settings(deadline=None)
 @given(RUNS)
 def test_figures_stay_within_their_bounds_and_windows_add_up(drawn: list[tuple[int, str, str, str]]) -> None:
     runs = [

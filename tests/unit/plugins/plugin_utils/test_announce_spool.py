@@ -66,7 +66,7 @@ def test_what_waits_is_for_its_account_only_and_in_order(tmp_path: Path) -> None
     assert list(queue.glob(".*")) == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.lists(st.integers(-5, 5), min_size=1))
 def test_each_target_gets_its_lines_in_order_whatever_the_clock_does(targets: list[int], steps: list[int]) -> None:
     sent: dict[str, list[str]] = {}

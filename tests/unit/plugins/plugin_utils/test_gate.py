@@ -39,7 +39,7 @@ def chance(n: int, k: int, p: float) -> float:
 
 
 @given(SHARE, SHARE, st.floats(0, 0.05), st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, -1]), SHARE)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_expected_evidence_of_a_look_is_at_most_one_wherever_the_null_hypothesis_holds(
     new: float, old: float, offset: float, new_requests: int, old_requests: int, direction: int, expected: float
 ) -> None:
@@ -57,7 +57,7 @@ def test_the_expected_evidence_of_a_look_is_at_most_one_wherever_the_null_hypoth
 
 
 @given(st.integers(0, 300), st.integers(1, 300))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_bound_of_a_share_holds_what_was_seen(events: int, more: int) -> None:
     low, high = gate.rate_bounds(events, events + more, 0.01)
     assert 0 <= low <= events / (events + more) <= high <= 1
@@ -78,7 +78,7 @@ def test_the_bounds_of_a_share_are_wrong_less_often_than_promised_however_often_
 
 
 @given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 2000)), max_size=8), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_data_on_one_side_never_passes(looks: list[tuple[int, int]], final: bool) -> None:
     assert judged([gate.Look(side(new), gate.Side()) for new, _old in looks], final=final).verdict == "inconclusive"
     assert judged([gate.Look(gate.Side(), side(old)) for _new, old in looks], final=final).verdict == "inconclusive"
@@ -103,7 +103,7 @@ def test_a_later_wave_without_traffic_does_not_pass_by_what_the_first_one_had() 
 
 
 @given(st.integers(1, 12), st.integers(200, 3000), st.sampled_from([0.0, 0.01, 0.1]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_sides_that_are_alike_never_fail(looks: int, requests: int, errors: float) -> None:
     one = side(requests, round(requests * errors))
     other = side(3 * requests, 3 * round(requests * errors))

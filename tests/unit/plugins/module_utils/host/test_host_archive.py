@@ -205,7 +205,7 @@ infos = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(infos, max_size=6), st.binary(max_size=600), st.integers(0, 6))
 def test_no_archive_writes_outside_or_breaks_the_reader(members: list[tuple[str, bytes, int, str, float, bytes]], noise: bytes, keep: int) -> None:
     """Honest members, then nasty ones, then noise: either it is the tree of the manifest, or it is refused in words."""
@@ -229,7 +229,7 @@ def test_no_archive_writes_outside_or_breaks_the_reader(members: list[tuple[str,
         assert sorted(path.name for path in root.iterdir()) == ["bundle", "release"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_flipped_bytes_of_a_tar_never_break_the_reader(data: st.DataObject) -> None:
     raw = bytearray(bundles.tar((bundles.member(entry), content) for entry, content in TREE[:4]))

@@ -32,7 +32,7 @@ def writer(folder: str, runs: list[str], batch: int) -> None:
         ledger.append(folder, [started(run, reason=run * 20) for run in runs[at : at + batch]])
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.lists(st.tuples(st.integers(1, 25), st.integers(1, 4)), min_size=2, max_size=4))
 def test_writers_at_the_same_time_lose_nothing(writers: list[tuple[int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +55,7 @@ def chatterbox(folder: str, answers: Any) -> None:
         answers.send(number)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.integers(1, 12))
 def test_what_was_answered_outlives_the_writer(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +79,6 @@ def test_what_was_answered_outlives_the_writer(count: int) -> None:
         assert found[: last + 1] == [f"killed-{number}" for number in range(last + 1)]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 3), st.one_of(st.binary(min_size=1, max_size=400), st.integers(1, 200)))
 def test_any_torn_tail_costs_no_record(count: int, tail: bytes | int) -> None:
     """The tail is anything at all, or the beginning of a record."""
