@@ -101,7 +101,7 @@ def asked(flag: Flag, words: Mapping[str, Any], today: date) -> State | None:
     if name == "state" and value == "reset":
         return None
     try:
-        state = _state(flag, _word(value) if name == "state" else {name: _figure(value) if name == "percent" else value})
+        state = _state(flag, _word(value) if name == "state" else {name: value})
     except ValueError as error:
         raise FlagError(f"{flag.key}: {error}") from None
     if flag.expired(today) and state != {"to": flag.off}:
@@ -218,7 +218,7 @@ def _state(flag: Flag, given: Any) -> State:
     if "rules" not in given:
         if "rule" in given and not isinstance(given["rule"], str):
             raise ValueError("a rule is a text")
-        state = dict(given)
+        state = {"percent": _figure(given["percent"])} if "percent" in given else dict(given)
     else:
         if not isinstance(given["rules"], list) or not given["rules"]:
             raise ValueError("rules is a list of clauses such as {when: 'plan == \"gold\"', give: on}")
@@ -237,7 +237,8 @@ def _clause_state(flag: Flag, clause: Any) -> dict[str, Any]:
     give = _state(flag, _word(clause.get("give", "on")))
     if not isinstance(clause.get("when", ""), str):
         raise ValueError("when is a text")
-    return {name: clause[name] for name in ("when", "percent") if name in clause} | {"give": give["to"]}
+    share = {"percent": _figure(clause["percent"])} if "percent" in clause else {}
+    return {**({"when": clause["when"]} if "when" in clause else {}), **share, "give": give["to"]}
 
 
 def _word(value: Any) -> Any:
@@ -252,7 +253,9 @@ def _figure(value: Any) -> int | float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"percent is a number from 0 to 100, not {value!r}") from None
+        number = -1.0
+    if not 0 <= number <= 100:
+        raise ValueError(f"percent is a number from 0 to 100, not {value!r}")
     return int(number) if number.is_integer() else number
 
 
