@@ -99,6 +99,11 @@ class Found(NamedTuple):
     changed: bool = False
 
 
+def digest(data: bytes) -> str:
+    """The identity of a line, by which hosts are compared."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def command(data: bytes, generation: int, folder: str = FOLDER, piped: bool = False) -> str:
     """Shell text that puts the line ``data`` in place, unless the host holds a later generation or other bytes of the same one.
 
@@ -109,7 +114,7 @@ def command(data: bytes, generation: int, folder: str = FOLDER, piped: bool = Fa
         raise ValueError("flags are published as one line with a newline at its end")
     write = "cat" if piped else f"printf '%s\\n' {shlex.quote(data[:-1].decode())}"
     filled = _PUBLISH.format(
-        folder=shlex.quote(folder), seconds=LOCK_SECONDS, look=_LOOK, digest=hashlib.sha256(data).hexdigest(), generation=int(generation), write=write
+        folder=shlex.quote(folder), seconds=LOCK_SECONDS, look=_LOOK, digest=digest(data), generation=int(generation), write=write
     )
     return _HEAD.format() + filled
 
@@ -125,7 +130,7 @@ def parse(stdout: str) -> Found:
     match = _ANSWER.fullmatch(last.strip())
     if match is None:
         return Found(0, "", f"the host gave no answer: {' '.join([*before, last][-3:]).strip() or 'nothing was printed'}")
-    word, generation, digest = match[1], int(match[2]), match[3].replace("-", "")
+    word, generation, held = match[1], int(match[2]), match[3].replace("-", "")
     said = " ".join(" ".join(before[-3:]).split())
-    trouble = _TROUBLES.get(word, "").format(generation=generation, digest=digest[:8]) + (f": {said}" if said and word == "failed" else "")
-    return Found(generation, digest, trouble, word == "changed")
+    trouble = _TROUBLES.get(word, "").format(generation=generation, digest=held[:8]) + (f": {said}" if said and word == "failed" else "")
+    return Found(generation, held, trouble, word == "changed")
