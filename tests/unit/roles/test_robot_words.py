@@ -82,9 +82,9 @@ def test_each_may_what_the_list_says() -> None:
 
 def test_an_order_is_read_and_nothing_else() -> None:
     wish = words.order(["deploy", "1.2.0", "because", "it", "is", "slow"], "ada", "#ops")
-    assert (wish.verb, wish.version, wish.reason, str(wish)) == ("deploy", "1.2.0", "it is slow", "deploy 1.2.0")
+    assert (wish.verb, wish.what, wish.reason, str(wish)) == ("deploy", "1.2.0", "it is slow", "deploy 1.2.0")
     assert words.order(["rollback"], "ada", "#ops").reason == "asked by ada in #ops"
-    assert words.order(["rollback", "because", "of", "sales"], "a", "#b").version == ""
+    assert words.order(["rollback", "because", "of", "sales"], "a", "#b").given == ()
     for wrong in ("deploy", "deploy ../../x", "deploy {{x}}", "deploy 1.2.0 now", "deploy because x"):
         assert isinstance(words.order(wrong.split(), "ada", "#ops"), str), wrong
 
