@@ -17,7 +17,7 @@ from ledger_made import HOSTILE, ledger, live_flags, switched
 from ledger_made import ended as made_ended
 from ledger_made import started as made_started
 from status_page import command, dora, drawing, flags, gate, telling, words
-from status_page.ledger import FIRST, Known, Run, read
+from status_page.ledger import FIRST, Known, Run, mapping_of, read
 
 DAY, HOUR = 86400.0, 3600.0
 NOON = 1_790_000_000.0
@@ -263,7 +263,8 @@ def test_the_program_draws_an_empty_page_and_then_rests_until_something_happens(
 
 
 def test_flags_are_told_with_who_switched_them_and_what_is_over() -> None:
-    found = {flag.name: flag for flag in flags.read(*live_flags(NOON).values(), NOON).all}
+    live = live_flags(NOON)
+    found = {flag.name: flag for flag in flags.read(live["state.json"], live["flags.json"], NOON).all}
     assert sorted(found) == ["checkout", "discount", "gone", "search"]
     checkout = found["checkout"]
     assert (checkout.state, checkout.live, checkout.behalf, checkout.past, checkout.expired) == ("10 %", True, "ada@desk", True, False)
@@ -302,7 +303,7 @@ def test_whatever_stands_in_the_live_state_the_page_is_drawn(state: Any, publish
         ({"overrides": state, "changed": published}, {"flags": published}),
         ({"overrides": {"x": state}}, {"flags": {"x": published}}),
     ):
-        told = drawing.flags_told(flags.read(flags.mapping_of(one), flags.mapping_of(other), NOON), [])
+        told = drawing.flags_told(flags.read(mapping_of(one), mapping_of(other), NOON), [])
         FLAGS_PAGE.render(root="", now=NOON, **told)
 
 
