@@ -1,4 +1,4 @@
-"""Who may give the robot orders, what it reads in the ledger and the live flags and says of them; its small helper writes whole lines and nothing else."""
+"""Who may give the robot orders, what it reads in ledger and live flags and says of them; its helper writes whole lines and nothing else."""
 
 from __future__ import annotations
 
