@@ -15,6 +15,9 @@ from collections.abc import Callable
 from . import system
 from .config import Config, Health
 
+#: Seconds between two looks at the processes while there is no good answer yet.
+ALIVE_SECONDS = 0.5
+
 
 def ask(health: Health) -> tuple[bool, str]:
     """Ask once; returns whether the answer is the wanted one, and what it was in words."""
@@ -41,6 +44,7 @@ def wait_healthy(
     in words: what was asked, what came back last, for how long.
     """
     began, row, said = clock(), 0, "never asked"
+    looked = began
     while True:
         good, said = ask(health)
         row = row + 1 if good else 0
@@ -49,8 +53,11 @@ def wait_healthy(
         spent = clock() - began
         if spent > health.deadline_seconds:
             return f"not healthy after {spent:.0f} s (wanted {health.successes} answers of {health.status} in a row); last answer: {said}"
-        if not good and (dead := alive()):
-            return f"{dead}; last answer: {said}"
+        # An application that starts refuses a dozen times first; asking systemd each time would slow down what is waited for.
+        if not good and clock() - looked >= ALIVE_SECONDS:
+            if dead := alive():
+                return f"{dead}; last answer: {said}"
+            looked = clock()
         pause(health.interval_seconds if row else min(health.interval_seconds, 0.05))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.tossable.fleet.plugins.module_utils.host.config import Health
-from ansible_collections.tossable.fleet.plugins.module_utils.host.health import ask
+from ansible_collections.tossable.fleet.plugins.module_utils.host.health import ask, wait_healthy
 
 
 class Application(http.server.BaseHTTPRequestHandler):
@@ -48,3 +48,22 @@ def test_nobody_there_is_said_in_words(port: int) -> None:
     good, said = ask(Health("http://127.0.0.1:9/", 200, 5.0, 30.0, 2, 0.1))
     assert not good
     assert "refused" in said
+
+
+def test_the_processes_are_looked_at_now_and_then_while_there_is_no_answer() -> None:
+    """Each look asks systemd, which an application that is starting pays for; a process that died is still told of long before the deadline."""
+    now = 0.0
+    looks: list[float] = []
+
+    def pause(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def alive() -> str | None:
+        looks.append(round(now, 2))
+        return "web.service is failed" if now >= 1.0 else None
+
+    said = wait_healthy(Health("http://127.0.0.1:9/", 200, 5.0, 30.0, 2, 0.1), alive, lambda: now, pause)
+    assert said
+    assert said.startswith("web.service is failed; last answer: ")
+    assert looks == [pytest.approx(0.5, abs=0.06), pytest.approx(1.0, abs=0.06)]
