@@ -6,7 +6,8 @@
 
 What the line says is decided on the controller. A host looks at two things in it: the environment, and the generation, which only
 grows, so that an old file that is put back, or a run that was held up, changes nothing. A switch by flag.yml replaces the file with a
-shell command of the same rules and the same lock, because Python takes too long to start.
+shell command of the same rules and the same lock (``plugin_utils/flag_publish``), because Python takes too long to start. Beside the
+file lies ``published``, generation and digest of what was put there last, so that damage can be told from a second line of a generation.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from . import system
 from .errors import HostError
 
 FOLDER = "/var/lib/tossable/flags"
-FILE, LOCK = "flags.json", "lock"
+FILE, LOCK, PUBLISHED = "flags.json", "lock", "published"
 #: Where the role feature_flags says how this host comes by its flags at boot.
 SOURCE = "/etc/tossable/flags/source.json"
 NAMESPACE = "flags@tossable"
@@ -54,6 +55,14 @@ class Flags(NamedTuple):
     def digest(self) -> str:
         """Its identity: the sha256 of its bytes, 64 hex digits."""
         return hashlib.sha256(self.line).hexdigest()
+
+
+class Held(NamedTuple):
+    """What a host has: the line, empty where there is none, and the generation and digest of what was published last."""
+
+    line: bytes
+    generation: int
+    digest: str
 
 
 def file_name(environment: str) -> str:
@@ -92,22 +101,32 @@ def parse(line: bytes, environment: str) -> Flags:
     return Flags(found, generation, line)
 
 
-def there(folder: str, environment: str) -> Flags | None:
-    """The flags that the host has; None where it has none that it could compare with: no file, a torn one, or another environment's."""
+def there(folder: str, environment: str) -> Held:
+    """What the host has; a torn file, or another environment's, is as good as none."""
     try:
         with open(f"{folder}/{FILE}", "rb") as file:
-            return parse(file.read(), environment)
-    except (FileNotFoundError, HostError):
-        return None
+            have = file.read()
+    except FileNotFoundError:
+        have = b""
+    generation, digest = _published(folder)
+    try:
+        found = parse(have, environment)
+    except HostError:
+        return Held(b"", generation, digest)
+    # What was put there in another way than by a switch, and so not noted.
+    return Held(have, found.generation, found.digest) if found.generation > generation else Held(have, generation, digest)
 
 
-def decide(have: Flags | None, offered: Flags) -> str:
-    """What becomes of a line that is offered: ``write`` it, it is ``there`` already, it is ``older``, or ``other`` bytes of the same generation."""
-    if have is None or have.generation < offered.generation:
-        return "write"
-    if have.generation > offered.generation:
+def decide(held: Held, offered: Flags) -> str:
+    """What becomes of a line that is offered: ``write`` it, it is ``there`` already, it is ``older``, or ``other`` bytes of the same generation.
+
+    A file that is not what was published last was damaged: the line that was published mends it.
+    """
+    if offered.generation < held.generation:
         return "older"
-    return "there" if have.line == offered.line else "other"
+    if offered.generation == held.generation and offered.digest != held.digest:
+        return "other"
+    return "there" if offered.line == held.line else "write"
 
 
 def publish(folder: str, offered: Flags) -> str:
@@ -122,9 +141,20 @@ def publish(folder: str, offered: Flags) -> str:
                 with open(path, "rb") as file:
                     if file.read() != offered.line:
                         raise HostError(f"{path} does not hold what was written to it")
+                system.write_file(f"{folder}/{PUBLISHED}", f"{offered.generation} {offered.digest}\n".encode(), 0o644)
             return what
     except OSError as error:
         raise HostError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _published(folder: str) -> tuple[int, str]:
+    """Generation and digest of what was published last, 0 where that is not known."""
+    try:
+        with open(f"{folder}/{PUBLISHED}", encoding="ascii") as file:
+            generation, digest = file.read().split()
+        return int(generation), digest
+    except (FileNotFoundError, ValueError):
+        return 0, ""
 
 
 def _modified(path: str) -> int:

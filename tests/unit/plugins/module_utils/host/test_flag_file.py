@@ -28,16 +28,15 @@ def offered(generation: int, **flags: object) -> flag_file.Flags:
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.booleans())))
 def test_whatever_is_offered_in_whatever_order_the_generation_only_grows(offers: list[tuple[int, bool]]) -> None:
-    have: flag_file.Flags | None = None
+    held = flag_file.Held(b"", 0, "")
     for generation, other in offers:
         one = offered(generation, **({"x": {}} if other else {}))
-        what = flag_file.decide(have, one)
+        what = flag_file.decide(held, one)
         if what == "write":
-            assert have is None or one.generation > have.generation
-            have = one
+            assert one.generation > held.generation
+            held = flag_file.Held(one.line, one.generation, one.digest)
         else:
-            assert have is not None
-            assert what == ("older" if generation < have.generation else "there" if one == have else "other")
+            assert what == ("older" if generation < held.generation else "there" if one.line == held.line else "other")
 
 
 def test_it_is_replaced_whole_with_a_time_that_is_newer_even_where_the_clock_went_back(tmp_path: pathlib.Path) -> None:
@@ -50,7 +49,7 @@ def test_it_is_replaced_whole_with_a_time_that_is_newer_even_where_the_clock_wen
     found = path.stat()
     assert found.st_mtime > ahead / 1e9, "providers compare the time as a float"
     assert (stat.S_IMODE(found.st_mode), path.read_bytes()) == (0o644, line(2))
-    assert sorted(one.name for one in folder.iterdir()) == ["flags.json", "lock"]
+    assert sorted(one.name for one in folder.iterdir()) == ["flags.json", "lock", "published"]
 
 
 def test_what_is_there_already_is_not_touched(tmp_path: pathlib.Path) -> None:
@@ -66,6 +65,15 @@ def test_a_file_that_is_no_line_of_flags_is_replaced(tmp_path: pathlib.Path, tor
     (tmp_path / "flags.json").write_bytes(torn)
     assert flag_file.publish(str(tmp_path), offered(1)) == "write"
     assert (tmp_path / "flags.json").read_bytes() == line(1)
+
+
+def test_damage_is_mended_by_what_was_published_and_by_nothing_older(tmp_path: pathlib.Path) -> None:
+    flag_file.publish(str(tmp_path), offered(5))
+    for damaged in (line(5, x={}), b"", line(5)[:-5]):
+        (tmp_path / "flags.json").write_bytes(damaged)
+        assert flag_file.publish(str(tmp_path), offered(4)) == "older"
+        assert flag_file.publish(str(tmp_path), offered(5)) == "write"
+        assert (tmp_path / "flags.json").read_bytes() == line(5)
 
 
 def test_a_switch_that_is_under_way_is_waited_for_and_not_for_ever(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
