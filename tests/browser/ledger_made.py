@@ -110,7 +110,7 @@ def live_flags(now: float) -> dict[str, Any]:
         "discount": declared("on", now - 86400 * 3),
         "search": declared("off", None, targeting={"if": [True, "on", "off"]}),
     }
-    overrides = {"checkout": {"state": {"percent": 10}, **who}, "gone": {"state": "off", **who, "until": None}}
+    overrides = {"checkout": {"state": {"percent": 10}, **who}, "gone": {"state": {"to": "off"}, **who, "until": None}}
     state = {"schema": 1, "environment": "production", "generation": 7, "overrides": overrides, "changed": {"discount": who}}
     return {"state.json": state, "flags.json": {"flags": flags, "metadata": {"environment": "production", "generation": 7}}}
 

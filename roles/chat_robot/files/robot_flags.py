@@ -94,12 +94,10 @@ def switched(name: str, override: Mapping[str, Any], declared: bool, now: dateti
 
 
 def told(state: object) -> str:
-    """A state as it was typed, in words."""
-    if isinstance(state, bool):
-        return "on" if state else "off"
-    if isinstance(state, str):
-        return state
+    """A state in words."""
     about = _mapping(state)
+    if "to" in about:
+        return str(about["to"])
     if "percent" in about:
         return f"{about['percent']} %"
     return f"rule {about['rule']}" if "rule" in about else "by rules"

@@ -119,12 +119,10 @@ def flag(name: str, definition: object, override: Mapping[str, Any], changed: Ma
 
 
 def told(state: object) -> str:
-    """A state as it was typed, in words."""
-    if isinstance(state, bool):
-        return "on" if state else "off"
-    if isinstance(state, str):
-        return state
+    """A state in words."""
     about = mapping_of(state)
+    if "to" in about:
+        return str(about["to"])
     if "percent" in about:
         return f"{about['percent']} %"
     if "rule" in about:
