@@ -102,7 +102,7 @@ def test_one_who_may_confirms_and_then_the_playbook_runs(host: Any, channel: Cli
 
 def test_it_tells_flags_and_switches_one_for_those_who_may(host: Any, channel: Client) -> None:
     folder = "/var/lib/tossable/flags"
-    overrides = {"checkout": {"state": "off", "by": "lin", "at": "2026-11-25T10:00:00Z", "reason": "slow"}}
+    overrides = {"checkout": {"state": {"to": "off"}, "by": "lin", "at": "2026-11-25T10:00:00Z", "reason": "slow"}}
     state = {"schema": 1, "environment": "lab", "generation": 7, "overrides": overrides}
     published = {"flags": {"checkout": {"defaultVariant": "off"}, "search": {"defaultVariant": "on"}}}
     for name, content in (("state", state), ("flags", published)):

@@ -280,7 +280,7 @@ def test_each_flag_is_told_and_first_those_that_are_not_as_declared(tmp_path: Pa
 
 
 def test_many_switches_are_told_in_as_many_lines_as_a_channel_bears() -> None:
-    overrides = {f"flag{number}": {"state": "off", "by": "ada", "at": "2026-11-25T10:00:00Z"} for number in range(9)}
+    overrides = {f"flag{number}": {"state": {"to": "off"}, "by": "ada", "at": "2026-11-25T10:00:00Z"} for number in range(9)}
     definitions: dict[str, Any] = {name: {"defaultVariant": "on"} for name in [*overrides, "other"]}
     said = flags.answer({"overrides": overrides, "environment": "lab", "generation": 3}, {"flags": definitions}, NOW)
     assert len(said) == 6

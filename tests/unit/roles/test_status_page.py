@@ -280,14 +280,7 @@ def test_a_flag_is_not_expired_on_its_last_day() -> None:
     assert flags.flag("x", about, {}, {}, day + DAY).expired
 
 
-STATES = [
-    ("on", "on"),
-    (True, "on"),
-    (False, "off"),
-    ({"percent": 10}, "10 %"),
-    ({"rule": "plan == 'pro'"}, "rule: plan == 'pro'"),
-    ({"rules": []}, "by rules"),
-]
+STATES = [({"to": "on"}, "on"), ({"percent": 10}, "10 %"), ({"rule": "plan == 'pro'"}, "rule: plan == 'pro'"), ({"rules": []}, "by rules")]
 
 
 @pytest.mark.parametrize(("state", "told"), [*STATES, (None, "-"), ([], "-")])
