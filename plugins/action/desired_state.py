@@ -6,19 +6,15 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.tossable.fleet.plugins.module_utils import artifact_build
 from ansible_collections.tossable.fleet.plugins.module_utils.host import desired
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock
+from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, signed_file
 
 _SPEC = {
     **{name: {"type": "str", "required": True} for name in ("app", "environment", "release", "version", "digest", "url", "run")},
@@ -71,11 +67,7 @@ def _hindrance(given: dict[str, Any]) -> str | None:
         return "without a lock no run is known to be the newest, see release_lock_host"
     if trouble := deployment_lock.trouble(given["lock"], deployment_lock.uptime()):
         return trouble
-    if not given["signing_key"]:
-        return "there is no key to sign with, see release_signing_key"
-    if not os.path.isfile(given["signing_key"]):
-        return f"this controller has no key at {given['signing_key']}, see release_signing_key"
-    return None
+    return signed_file.key_trouble(given["signing_key"])
 
 
 def _signed(given: dict[str, Any]) -> str:
@@ -83,8 +75,4 @@ def _signed(given: dict[str, Any]) -> str:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     fields = {name: given[name] for name in desired.Desired._fields if name not in ("token", "at")}
     line = desired.encode(desired.Desired(**fields, token=given["lock"]["token"], at=at))
-    with tempfile.TemporaryDirectory(prefix="tossable-") as folder:
-        path = Path(folder, desired.file_name(given["environment"]))
-        path.write_bytes(line)
-        artifact_build.sign(str(path), given["signing_key"], desired.NAMESPACE)
-        return line.decode() + Path(f"{path}.sig").read_text()
+    return signed_file.sign(line, given["signing_key"], desired.NAMESPACE).decode()

@@ -18,8 +18,9 @@ from urllib.error import HTTPError
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 from ansible_collections.tossable.fleet.plugins.module_utils.host import manifest, signature
-from ansible_collections.tossable.fleet.plugins.module_utils.host.desired import MAX_BYTES, NAMESPACE, Desired, file_name, parse, split
+from ansible_collections.tossable.fleet.plugins.module_utils.host.desired import MAX_BYTES, NAMESPACE, Desired, file_name, parse
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
+from ansible_collections.tossable.fleet.plugins.module_utils.host.signed import split
 from ansible_collections.tossable.fleet.plugins.plugin_utils import (
     commits,
     deployment_lock,

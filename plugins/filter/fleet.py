@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import ledger, maintenance, reporting
+from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_view, ledger, maintenance, reporting
 from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
 
 
@@ -115,6 +115,21 @@ def _server_status(balancer: Mapping[str, Any], backend: str, host: str) -> str:
     return status
 
 
+def flag_keeper(store_hosts: Sequence[str]) -> str:
+    """The host that keeps which flags are live, the first of these; raise in words when there is none (as above)."""
+    if not store_hosts:
+        raise AnsibleFilterError(
+            "This inventory names no host that keeps which flags are live. Set release_store_hosts, as inventories/production/group_vars/all.yml "
+            "does."
+        )
+    return store_hosts[0]
+
+
+def panic_changes(flags: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The changes that switch these flags off."""
+    return {flag: {"state": "off"} for flag in flags}
+
+
 class FilterModule:
     """The collection's filters."""
 
@@ -136,4 +151,10 @@ class FilterModule:
             "maintenance_troubles": maintenance.troubles,
             "maintenance_refusal": maintenance.refusal,
             "maintenance_left": maintenance.left_over,
+            "flag_keeper": flag_keeper,
+            "flag_missed": flag_view.missed,
+            "flag_table": flag_view.table,
+            "panic_flags": flag_view.panic,
+            "panic_lines": flag_view.panic_lines,
+            "panic_changes": panic_changes,
         }

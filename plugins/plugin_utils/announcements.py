@@ -86,6 +86,8 @@ def whole(story: Mapping[str, Any], event: Mapping[str, Any], now: datetime) -> 
 def line(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
     """One event in one line, whatever the texts of others in it contain."""
     head = f"{story['kind']} {story['app']} {story['version']} in {story['environment']}"
+    if story["kind"] == "flag":
+        head = f"flags in {story['environment']}:"
     tail = f" (run {story['run']})"
     said = _clean(f"{head} {_WORDS[event['event']](story, event)}")
     room = LONGEST - len(tail)
@@ -151,6 +153,10 @@ def _gate(_story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
     return f"gate of wave {event['number']} of {event['of']}: {verdict}{event['line']}"
 
 
+def _flag(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
+    return f"{event['text']}, by {who(story)}, {'because: ' + story['reason'] if story['reason'] else 'no reason given'}"
+
+
 def _ended(word: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], str]:
     def words(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
         took = "" if event.get("seconds") is None else f" after {event['seconds']} s"
@@ -170,6 +176,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str]] = {
     "deployed": _ended("deployed"),
     "rolled_back": _ended("rolled back"),
     "failed": _ended("failed"),
+    "flag": _flag,
 }
 EVENTS = tuple(_WORDS)
 

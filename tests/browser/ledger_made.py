@@ -1,4 +1,4 @@
-"""A ledger as deployments leave it, for drawing: generated, always the same for the same moment."""
+"""A ledger and flags as deployments and switches leave them, for drawing: generated, always the same for the same moment."""
 
 from __future__ import annotations
 
@@ -90,9 +90,34 @@ def ended(number: int, begin: float, outcome: str = "deployed", readings: int = 
     return said("ended", number, begin + 30, **{**about, **more})
 
 
+def switched(number: int, begin: float, told: str, **more: Any) -> dict[str, Any]:
+    """A feature flag that somebody switched."""
+    return said("noted", number, begin, **{"kind": "flag", "run": f"flag-{number:05}", "text": told, **more})
+
+
+def live_flags(now: float) -> dict[str, Any]:
+    """What lies in the folder of the live flags, by the name of the file: two as declared, one of them expired, one switched and past its end, and a
+    switch of one that is not declared any more.
+    """
+
+    def declared(variant: str, expires: float | None, **more: Any) -> dict[str, Any]:
+        about = {"owner": "shop", "kind": "release", "expires": expires and at(expires)[:10]}
+        return {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": variant, "metadata": about, **more}
+
+    who = {"by": "robot@ops1", "on_behalf_of": "ada@desk", "at": at(now - 7200), "reason": HOSTILE, "until": at(now - 60)}
+    flags = {
+        "checkout": declared("off", now + 86400 * 30),
+        "discount": declared("on", now - 86400 * 3),
+        "search": declared("off", None, targeting={"if": [True, "on", "off"]}),
+    }
+    overrides = {"checkout": {"state": {"percent": 10}, **who}, "gone": {"state": {"to": "off"}, **who, "until": None}}
+    state = {"schema": 1, "environment": "production", "generation": 7, "overrides": overrides, "changed": {"discount": who}}
+    return {"state.json": state, "flags.json": {"flags": flags, "metadata": {"environment": "production", "generation": 7}}}
+
+
 def ledger(count: int, now: float, apart: float = 7200.0) -> bytes:
     """`count` deployments, the last one an hour before `now`: every 20th was rolled back, the 30th before the last never ended, and the last has
-    a hostile reason.
+    a hostile reason. Then two switches of a flag.
     """
     records = []
     for number in range(1, count + 1):
@@ -102,4 +127,6 @@ def ledger(count: int, now: float, apart: float = 7200.0) -> bytes:
         if number != count - 30:
             bad = number % 20 == 0
             records.append(ended(number, begin, "rolled_back" if bad else "deployed", 12 if bad or number == count else 0, **more))
+    records.append(switched(1, now - 7200, "checkout: off, now on for 10 %", by="robot@ops1", on_behalf_of="ada@desk", reason=HOSTILE))
+    records.append(switched(2, now - 60, "discount: on, now off"))
     return b"".join(json.dumps(record).encode() + b"\n" for record in records)

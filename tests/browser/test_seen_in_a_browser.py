@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from checkout import LOGS, ROOT
-from ledger_made import HOSTILE, ledger, release
+from ledger_made import HOSTILE, ledger, live_flags, release
 from playwright.sync_api import Browser, Page, sync_playwright
 
 COUNT = 120
@@ -30,6 +31,7 @@ PAGES = {
     "run": f"runs/run-{COUNT:05}.html",
     "bad": "runs/run-00100.html",
     "cut": f"runs/run-{COUNT - 30:05}.html",
+    "flags": "flags.html",
 }
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 900}
@@ -51,7 +53,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of pages that the program drew."""
     folder = tmp_path_factory.mktemp("status")
     (folder / "ledger.jsonl").write_bytes(ledger(COUNT, time.time(), apart=10800.0))
-    asked = [f"--ledger={folder / 'ledger.jsonl'}", f"--folder={folder / 'site'}", f"--state={folder / 'state.json'}"]
+    (folder / "flags").mkdir()
+    for name, content in live_flags(time.time()).items():
+        (folder / "flags" / name).write_text(json.dumps(content), encoding="utf-8")
+    asked = [f"--ledger={folder / 'ledger.jsonl'}", f"--flags={folder / 'flags'}", f"--folder={folder / 'site'}", f"--state={folder / 'state.json'}"]
     done = subprocess.run([sys.executable, "-I", PROGRAM, *asked], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder / "site")))
@@ -140,9 +145,24 @@ def test_charts_are_drawn_and_the_table_has_the_same_numbers(site: str, opened: 
     assert rows.count() == 30
     assert rows.first.locator("th").inner_text() == datetime.now(UTC).strftime("%Y-%m-%d")
     chart = seen.page.evaluate("JSON.parse(document.querySelector('section:has(#days) [data-chart]').dataset.chart)")
-    told = [[int(cell) for cell in row.split("\t")[1:]] for row in rows.all_inner_texts()]
+    numbers = [[int(cell) for cell in row.split("\t")[1:]] for row in rows.all_inner_texts()]
+    told = [of_day[:3] for of_day in numbers]
+    assert sum(of_day[3] for of_day in numbers) == 2, "switches of a flag"
+    assert chart["marks"] == [day for day, of_day in zip(chart["x"], reversed(numbers), strict=True) if of_day[3]]
     assert told[::-1] == [list(day) for day in zip(*(one["values"] for one in chart["series"]), strict=True)]
     assert sum(map(sum, told)) == COUNT
+
+
+def test_flags_that_somebody_should_look_at_are_on_the_front_page_and_all_on_their_own(site: str, opened: Any) -> None:
+    page = opened(f"{site}/index.html").page
+    assert page.locator("section:has(#flags) tbody th").all_inner_texts() == ["checkout\nrelease", "discount\nrelease", "gone\n"]
+    text = page.inner_text("section:has(#flags)")
+    for word in ("10 %", "not as declared", "over", "expired", "not declared any more", "ada@desk", "discount: on, now off", HOSTILE):
+        assert word in text, word
+    page.click("section:has(#flags) a")
+    assert page.inner_text("h1") == "Feature flags in production"
+    assert page.locator("main table tbody tr").count() == 4
+    assert "by rules" in page.inner_text("main")
 
 
 def test_a_run_has_its_gate_hosts_commits_and_record(site: str, opened: Any) -> None:
@@ -157,7 +177,7 @@ def test_a_run_has_its_gate_hosts_commits_and_record(site: str, opened: Any) -> 
 
 
 def test_a_hostile_reason_is_text(site: str, opened: Any) -> None:
-    for name in ("front", "list", "run"):
+    for name in ("front", "list", "run", "flags"):
         page = opened(f"{site}/{PAGES[name]}").page
         assert HOSTILE in page.inner_text("main")
         assert page.title() != "owned"

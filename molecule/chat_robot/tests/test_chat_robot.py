@@ -100,6 +100,29 @@ def test_one_who_may_confirms_and_then_the_playbook_runs(host: Any, channel: Cli
     assert re.fullmatch(r"robot@chat-robot-\w+", given["by"])
 
 
+def test_it_tells_flags_and_switches_one_for_those_who_may(host: Any, channel: Client) -> None:
+    folder = "/var/lib/tossable/flags"
+    overrides = {"checkout": {"state": {"to": "off"}, "by": "lin", "at": "2026-11-25T10:00:00Z", "reason": "slow"}}
+    state = {"schema": 1, "environment": "lab", "generation": 7, "overrides": overrides}
+    published = {"flags": {"checkout": {"defaultVariant": "off"}, "search": {"defaultVariant": "on"}}}
+    for name, content in (("state", state), ("flags", published)):
+        host.run_expect([0], f"mkdir -p {folder} && echo '{json.dumps(content)}' > {folder}/{name}.json")
+    channel.say("robot", "flags")
+    channel.wait(r"PRIVMSG ada :2 flags in lab, generation 7: 1 not as declared")
+    channel.wait(r"PRIVMSG ada :checkout: off, .* by lin, because: slow")
+    channel.say("#ops", "!flag checkout on")
+    channel.wait(r"Refused: ada \(for whom the server does not vouch\) may not flag")
+    with ada(host) as someone:
+        someone.say("#ops", "!flag checkout on because it is quick again")
+        code = someone.wait(r"PRIVMSG #ops :flag checkout on, because: it is quick again. Is that meant").rpartition(" ")[2]
+        someone.say("#ops", f"!yes {code}")
+        someone.wait(r"PRIVMSG #ops :flag checkout on ended well", 60)
+        someone.say("#ops", "!panic")
+        someone.wait(r"Refused: someone \(account ada\) may not panic")
+    given = json.loads(host.file("/var/lib/tossable-robot/switched.json").content_string)
+    assert (given["flag"], given["state"], given["on_behalf_of"], given["reason"]) == ("checkout", "on", "ada", "it is quick again")
+
+
 def test_a_run_that_fails_says_why(host: Any) -> None:
     with ada(host) as someone:
         someone.say("#ops", "!deploy 6.6.6")

@@ -2,56 +2,94 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Back into the load balancers after a boot, but only with the release that the fleet runs by now.
+"""Back into the load balancers after a boot, but only with the feature flags and the release that the fleet runs by now.
 
-The desired state (`desired`) is asked for first. Where it cannot be had in time, or nobody who may has signed it, the host serves
+The flags come first, because an application reads them when it starts. Where they cannot be had in time, or nobody who may has signed
+them, the host keeps those that it has and serves. Both questions together wait no longer than each alone.
+
+The desired state (`desired`) is asked for next. Where it cannot be had in time, or nobody who may has signed it, the host serves
 what its own journal calls live: a store that is gone, or was broken into, takes no fleet down. Where it can be had and names another
 release, the host stays out until it runs that one; systemd tries again after a failure.
 """
 
 from __future__ import annotations
 
-import http.client
-import os
 import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from typing import Any
 
-from . import desired, fence, journal, signature, stage, system, transaction
+from . import desired, fence, flag_file, journal, signed, stage, system, transaction
 from .config import Config, DesiredSource
 from .desired import Desired
 from .errors import HostError
 
-#: Seconds that one question may take, and seconds between two.
-ANSWER_SECONDS, PAUSE_SECONDS = 5.0, 1.0
+#: Seconds within which an application sees flags that were replaced while it ran: its provider looks for a newer file more often than that.
+FLAGS_SEEN_SECONDS = 1.0
 #: Levels that systemd reads off the front of a line (sd-daemon(3)).
 ERROR, WARNING, NOTICE = 3, 4, 5
 #: Who made the release live, as status.yml shows it.
 BY = "the host itself, at boot"
 
-Fetch = Callable[[str], "bytes | None"]
-
 
 def perform(config: Config) -> dict[str, Any]:
-    """Bring the host to the release that the fleet runs, then into the load balancers; raises HostError while it has to stay out."""
+    """Bring the host to the flags and the release that the fleet runs, then into the load balancers; raises HostError while it has to stay out."""
     if config.desired and (mended := transaction.repair(config))["changed"]:
         # This program was killed in the middle of a switch; the processes are put right and this unit is started again.
         return mended
-    moved = _follow(config, config.desired) if config.desired else None
-    return {**transaction.enter(config), **({"changed": True, "moved": moved} if moved else {})}
+    began = time.monotonic()
+    generation = _bring_flags(config, began)
+    moved = _follow(config, config.desired, began) if config.desired else None
+    told = {**({"moved": moved} if moved else {}), **({"flags": generation} if generation else {})}
+    return {**transaction.enter(config), **({"changed": True, **told} if told else {})}
 
 
-def _follow(config: Config, source: DesiredSource) -> str | None:
+def _bring_flags(config: Config, began: float) -> int | None:
+    """The generation of the flags that the host was brought to, None where it keeps those that it has. Keeps no host out."""
+    try:
+        source = flag_file.source(flag_file.SOURCE)
+        offered = live_flags(config, source, began) if source else None
+        if offered is None:
+            return None
+        what = flag_file.publish(flag_file.FOLDER, offered)
+    except (HostError, OSError) as error:
+        _say(ERROR, f"The feature flags were NOT brought up to date: {error}. This host goes on with those that it has.")
+        return None
+    if what == "write":
+        _say(NOTICE, f"This host has missed a switch: it has the feature flags of generation {offered.generation} now.")
+        time.sleep(FLAGS_SEEN_SECONDS)
+        return offered.generation
+    if what != "there":
+        why = "older than those that this host has" if what == "older" else "of the same generation as those that this host has, and not the same"
+        _say(WARNING, f"The feature flags beside the artifacts (generation {offered.generation}) are {why}: it goes on with its own. See flags.yml.")
+    return None
+
+
+def live_flags(config: Config, source: flag_file.Source, began: float) -> flag_file.Flags | None:
+    """The flags beside the artifacts, their signature proved; None where there are none, or the store does not answer in time.
+
+    Raises HostError where they are not to be trusted.
+    """
+    try:
+        raw = signed.wait_for(source.url, flag_file.MAX_BYTES, began + source.wait_seconds)
+    except OSError as error:
+        _say(WARNING, f"{source.url} cannot be had within {source.wait_seconds:g} s ({error}): this host goes on with the feature flags that it has.")
+        return None
+    if raw is None:
+        _say(WARNING, f"There is no {source.url}: this host goes on with the feature flags that it has. site.yml signs them.")
+        return None
+    try:
+        return flag_file.parse(signed.prove(raw, config.state_dir, source.allowed_signers, flag_file.NAMESPACE), source.environment)
+    except HostError as error:
+        raise HostError(f"{source.url} is not to be trusted: {error.message}. Find out who wrote that file, then run site.yml") from None
+
+
+def _follow(config: Config, source: DesiredSource, began: float) -> str | None:
     """The release that the host was brought to, None where it stays with what it has."""
     live = journal.fold(journal.read(config.journal)).live
     if live is None:
         return None
     try:
-        found = wanted(config, source, fetch)
+        found = wanted(config, source, began)
         what = desired.decide(found, live, fence.newest(config)["token"]) if found else "stay"
     except HostError as error:
         _say(ERROR, f"The desired state at {source.url} is NOT obeyed: {error.message}.")
@@ -67,46 +105,22 @@ def _follow(config: Config, source: DesiredSource) -> str | None:
     return found.release
 
 
-def wanted(
-    config: Config, source: DesiredSource, ask: Fetch, clock: Callable[[], float] = time.monotonic, pause: Callable[[float], None] = time.sleep
-) -> Desired | None:
+def wanted(config: Config, source: DesiredSource, began: float) -> Desired | None:
     """The desired state, its signature proved; None where there is none or the store does not answer in time.
 
-    Raises HostError where it is not to be trusted. A store that says that there is none is not asked again.
+    ``began`` is when the host began to ask the store, for whatever (monotonic seconds). Raises HostError where it is not to be trusted.
     """
-    until = clock() + source.wait_seconds
-    while True:
-        try:
-            raw = ask(source.url)
-            break
-        except OSError as error:
-            if clock() + PAUSE_SECONDS > until:
-                _say(WARNING, f"{source.url} cannot be had within {source.wait_seconds:g} s ({error}): this host serves its own last release.")
-                return None
-            pause(PAUSE_SECONDS)
-    return prove(config, source, raw) if raw is not None else None
-
-
-def fetch(url: str) -> bytes | None:
-    """What lies at the address, None where the store says that there is nothing; raises OSError where it does not answer."""
     try:
-        with urllib.request.build_opener().open(url, timeout=ANSWER_SECONDS) as answer:
-            return bytes(answer.read(desired.MAX_BYTES))
-    except urllib.error.HTTPError as error:
-        if error.code in (404, 410):
-            return None
-        raise
-    except http.client.HTTPException as error:
-        raise OSError(f"{type(error).__name__}: {error}") from None
+        raw = signed.wait_for(source.url, desired.MAX_BYTES, began + source.wait_seconds)
+    except OSError as error:
+        _say(WARNING, f"{source.url} cannot be had within {source.wait_seconds:g} s ({error}): this host serves its own last release.")
+        return None
+    return prove(config, source, raw) if raw is not None else None
 
 
 def prove(config: Config, source: DesiredSource, raw: bytes) -> Desired:
     """Check who signed it, then read it; raises HostError."""
-    line, signed = desired.split(raw)
-    with tempfile.NamedTemporaryFile(dir=config.state_dir, prefix=".desired-") as file:
-        file.write(signed)
-        file.flush()
-        signature.verify_signature(line, os.fspath(file.name), source.allowed_signers, desired.NAMESPACE)
+    line = signed.prove(raw, config.state_dir, source.allowed_signers, desired.NAMESPACE)
     return desired.parse(line, config.app, source.environment)
 
 

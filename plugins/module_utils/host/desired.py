@@ -4,8 +4,7 @@
 
 """The desired state: which release every host of an application should run, signed by whoever deployed it last.
 
-It lies beside the artifacts, so that a host that was away reads it when it boots. A line of JSON and then its signature, in one
-file, because of two files a reader could find one old and one new. Pure functions.
+It lies beside the artifacts, so that a host that was away reads it when it boots (`signed` says in which form). Pure functions.
 """
 
 from __future__ import annotations
@@ -50,12 +49,6 @@ def file_name(environment: str) -> str:
 def encode(desired: Desired) -> bytes:
     """The line that is signed."""
     return json.dumps({"schema": SCHEMA, **desired._asdict()}, sort_keys=True).encode() + b"\n"
-
-
-def split(raw: bytes) -> tuple[bytes, bytes]:
-    """The line that was signed, and the signature after it."""
-    line, newline, signature = raw.partition(b"\n")
-    return line + newline, signature
 
 
 def parse(line: bytes, app: str, environment: str) -> Desired:

@@ -49,10 +49,11 @@ def sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
-def write_file(path: str, data: bytes, mode: int, group: int = -1) -> None:
+def write_file(path: str, data: bytes, mode: int, group: int = -1, not_before_ns: int = 0) -> None:
     """Replace the file in one step: write beside, sync, rename. Where that fails nothing stays beside it.
 
-    Nobody whom ``mode`` and ``group`` shut out can open it at any moment.
+    Nobody whom ``mode`` and ``group`` shut out can open it at any moment. Its mtime is at least ``not_before_ns`` (Unix nanoseconds),
+    whatever the clock says.
     """
     part = f"{path}.part"
     with contextlib.suppress(FileNotFoundError):
@@ -63,6 +64,9 @@ def write_file(path: str, data: bytes, mode: int, group: int = -1) -> None:
             os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
+            if not_before_ns:
+                now = max(time.time_ns(), not_before_ns)
+                os.utime(file.fileno(), ns=(now, now))
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError:

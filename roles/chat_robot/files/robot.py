@@ -24,9 +24,11 @@ from typing import Any
 import irc.bot
 import irc.client
 import irc.connection
+import robot_flags as flags
 import robot_words as words
 
-ORDERS = {"deploy": "deploy.yml", "rollback": "playbooks/rollback.yml"}
+ORDERS = {"deploy": "deploy.yml", "rollback": "playbooks/rollback.yml", "flag": "playbooks/flag.yml", "panic": "playbooks/panic.yml"}
+OF_FLAGS = ("flag", "panic")
 REFUSALS_AN_HOUR = 60
 #: Lines that are answered at the same time; who floods the channel is not heard beyond that.
 AT_A_TIME = 8
@@ -150,8 +152,11 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]
         finally:
             self.room.release()
 
+    def _records(self) -> list[dict[str, Any]]:
+        return words.read_ledger(Path(self.settings["ledger"]))
+
     def _runs(self) -> list[dict[str, Any]]:
-        return words.runs(words.read_ledger(Path(self.settings["ledger"])), self.settings["app"])
+        return words.runs(self._records(), self.settings["app"])
 
     def _known(self, verb: str, rest: Sequence[str]) -> list[str]:
         now, found = datetime.now(tz=UTC), self._runs()
@@ -159,13 +164,16 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]
             return words.status(found, now)
         if verb == "lock":
             return [words.lock(ask_root(self.settings["socket"], {"do": "lock"}))]
+        if verb == "flags":
+            return flags.answer(*flags.read(Path(self.settings["flags"])), now)
         answers = {"deploys": words.deploys, "who": words.who_deployed, "why": words.why}
         return answers[verb](found, rest, now) if verb in answers else words.HELP
 
     def _wished(self, who: words.Speaker, told: list[str], where: str) -> str:
         if not words.may(self.settings["people"], who, told[0]):
             return words.refusal(who, told[0], self._record_refusal(who, told))
-        wish = words.order(told, who.nick, where if where.startswith("#") else "a private message")
+        understood = flags.order if told[0] in OF_FLAGS else words.order
+        wish = understood(told, who.nick, where if where.startswith("#") else "a private message")
         return wish if isinstance(wish, str) else self.confirmations.ask(str(who.account), wish, secrets.token_hex(2), time.monotonic())
 
     def _record_refusal(self, who: words.Speaker, told: list[str]) -> bool:
@@ -186,10 +194,11 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]
         channel = self.settings["channel"]
         try:
             self.say(channel, f"{wish} begins, by {self.settings['by']} on behalf of {who.account}")
-            before = {run["run"] for run in self._runs()}
+            noted, before = len(self._records()), {run["run"] for run in self._runs()}
             failure = run_playbook(self.settings, wish.verb, words.variables(wish, self.settings["app"], self.settings["by"], who))
             made = [run for run in self._runs() if run["run"] not in before and run.get("by") == self.settings["by"]]
-            self.say(channel, words.ended(wish, failure, made, datetime.now(tz=UTC)))
+            told_of = flags.made(self._records(), noted, self.settings["by"])
+            self.say(channel, words.ended(wish, failure, made, datetime.now(tz=UTC), told_of))
         except Exception as error:  # whatever it was, somebody waits for an answer
             self.say(channel, f"{wish} could not be run: {type(error).__name__}: {error}")
         finally:

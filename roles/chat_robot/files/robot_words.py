@@ -37,15 +37,16 @@ class Speaker(NamedTuple):
 
 
 class Order(NamedTuple):
-    """Something that changes the fleet: what, which version (empty for the one before), and why."""
+    """Something that changes the fleet: what (a version, empty for the one before; a flag and its state), why, and what its playbook is given."""
 
     verb: str
-    version: str
+    what: str
     reason: str
+    given: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         """The order as it was typed, in short."""
-        return f"{self.verb} {self.version}".strip()
+        return f"{self.verb} {self.what}".strip()
 
 
 def speaker(vouched_by: str, source: str, tags: Mapping[str, str]) -> Speaker:
@@ -81,7 +82,8 @@ def order(words: Sequence[str], nick: str, channel: str) -> Order | str:
         return "Which version? Say for example: deploy 1.4.2"
     if rest and rest[0] != "because":
         return f"I understand only: {verb} 1.4.2 because ..."
-    return Order(verb, version, reason(" ".join(rest[1:]) or f"asked by {nick} in {channel}"))
+    why = reason(" ".join(rest[1:]) or f"asked by {nick} in {channel}")
+    return Order(verb, version, why, (("version", version),) if version else ())
 
 
 def reason(text: str) -> str:
@@ -91,8 +93,7 @@ def reason(text: str) -> str:
 
 def variables(wish: Order, app: str, robot: str, who: Speaker) -> dict[str, str]:
     """What the playbook is given."""
-    given = {"app": app, "by": robot, "on_behalf_of": who.account or "", "reason": wish.reason}
-    return {**given, "version": wish.version} if wish.version else given
+    return {"app": app, "by": robot, "on_behalf_of": who.account or "", "reason": wish.reason, **dict(wish.given)}
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
@@ -142,11 +143,11 @@ def told(run: Mapping[str, Any], now: datetime) -> str:
     )
 
 
-def ended(wish: Order, failure: str, made: Sequence[Mapping[str, Any]], now: datetime) -> str:
-    """How an order came to its end: what the ledger says of the run that it ``made``, else what the playbook said."""
+def ended(wish: Order, failure: str, made: Sequence[Mapping[str, Any]], now: datetime, noted: str = "") -> str:
+    """How an order came to its end: what the ledger says of the run that it ``made``, or noted of a switch, else what the playbook said."""
     if made and made[-1]["outcome"] != "running":
         return told(made[-1], now)
-    return f"{wish} failed: {failure}" if failure else f"{wish} ended well"
+    return clean(f"{wish} failed: {failure}" if failure else f"{wish} ended well" + (f": {noted}" if noted else ""))
 
 
 def ago(run: Mapping[str, Any], now: datetime) -> str:
@@ -232,8 +233,9 @@ def lock(answer: Mapping[str, Any]) -> str:
 
 
 HELP = [
-    "status, deploys [7d], who VERSION, why RUN, lock: I tell what is known.",
+    "status, deploys [7d], who VERSION, why RUN, lock, flags: I tell what is known.",
     "deploy VERSION [because ...], rollback [VERSION] [because ...]: I do it for people on my list, once they have confirmed it.",
+    "flag NAME on|off|10%|reset [because ...], panic [MINUTES|GROUP] [because ...]: so do I with feature flags.",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Who may give the robot orders, what it reads in the ledger and says of it; its small helper writes whole lines and nothing else."""
+"""Who may give the robot orders, what it reads in ledger and live flags and says of them; its helper writes whole lines and nothing else."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ledger_made import live_flags
 
 FILES = Path(__file__).resolve().parents[3] / "roles" / "chat_robot" / "files"
 NOW = datetime(2026, 11, 25, 10, 12, tzinfo=UTC)
@@ -32,6 +33,7 @@ def load(name: str) -> ModuleType:
 
 words = load("robot_words")
 record = load("robot_record")
+flags = load("robot_flags")
 
 
 def lines(run: str, at: str, outcome: str | None = "deployed", **more: Any) -> list[dict[str, Any]]:
@@ -82,9 +84,9 @@ def test_each_may_what_the_list_says() -> None:
 
 def test_an_order_is_read_and_nothing_else() -> None:
     wish = words.order(["deploy", "1.2.0", "because", "it", "is", "slow"], "ada", "#ops")
-    assert (wish.verb, wish.version, wish.reason, str(wish)) == ("deploy", "1.2.0", "it is slow", "deploy 1.2.0")
+    assert (wish.verb, wish.what, wish.reason, str(wish)) == ("deploy", "1.2.0", "it is slow", "deploy 1.2.0")
     assert words.order(["rollback"], "ada", "#ops").reason == "asked by ada in #ops"
-    assert words.order(["rollback", "because", "of", "sales"], "a", "#b").version == ""
+    assert words.order(["rollback", "because", "of", "sales"], "a", "#b").given == ()
     for wrong in ("deploy", "deploy ../../x", "deploy {{x}}", "deploy 1.2.0 now", "deploy because x"):
         assert isinstance(words.order(wrong.split(), "ada", "#ops"), str), wrong
 
@@ -216,3 +218,78 @@ def test_the_helper_answers_two_questions_and_no_other(tmp_path: Path) -> None:
     assert record.answer('{"do": "lock"}', settings, NOW) == {"lease": {"run": "x"}}
     for nonsense in ("", "x", "[]", '{"do": "sh"}'):
         assert record.answer(nonsense, settings, NOW) == {"trouble": "that is no question"}
+
+
+@pytest.mark.parametrize(
+    ("line", "shown", "handed_on"),
+    [
+        ("flag checkout off because it is slow", "flag checkout off", {"flag": "checkout", "state": "off"}),
+        ("flag new-search ON", "flag new-search on", {"flag": "new-search", "state": "on"}),
+        ("flag checkout reset", "flag checkout reset", {"flag": "checkout", "state": "reset"}),
+        ("flag checkout 10%", "flag checkout 10%", {"flag": "checkout", "percent": "10"}),
+        ("flag checkout percent=0.5", "flag checkout 0.5%", {"flag": "checkout", "percent": "0.5"}),
+        ("panic", "panic", {}),
+        ("panic 30 because errors", "panic 30 minutes", {"minutes": "30"}),
+        ("panic checkout", "panic group checkout", {"group": "checkout"}),
+    ],
+)
+def test_a_switch_is_understood(line: str, shown: str, handed_on: dict[str, str]) -> None:
+    wish = flags.order(line.split(), "ada", "#ops")
+    assert (str(wish), dict(wish.given)) == (shown, handed_on)
+    assert wish.reason == (line.partition("because ")[2] or "asked by ada in #ops")
+    told = words.variables(wish, "storefront", "robot", words.Speaker("ada", "ada"))
+    assert (told["by"], told["on_behalf_of"]) == ("robot", "ada")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "flag",
+        "flag checkout",
+        "flag {{x}} off",
+        "flag checkout maybe",
+        "flag checkout 101%",
+        "flag checkout 10",
+        "flag a on now",
+        "panic 0 1",
+        "panic ../x",
+    ],
+)
+def test_anything_else_is_answered_with_what_to_say(line: str) -> None:
+    assert isinstance(flags.order(line.split(), "ada", "#ops"), str)
+
+
+@given(st.lists(st.text(alphabet=string.printable + "{}", min_size=1, max_size=9), max_size=4), st.sampled_from(["flag", "panic"]))
+def test_nor_does_it_with_a_flag(told: list[str], verb: str) -> None:
+    wish = flags.order([verb, *told], "ada", "#ops")
+    if not isinstance(wish, str):
+        handed_on = words.variables(wish, "storefront", "robot", words.Speaker("ada", "ada"))
+        assert not {"{", "}"} & set("".join(handed_on.values()))
+
+
+def test_each_flag_is_told_and_first_those_that_are_not_as_declared(tmp_path: Path) -> None:
+    assert flags.answer(*flags.read(tmp_path), NOW) == ["No feature flags are live."]
+    for name, content in live_flags(NOW.timestamp()).items():
+        (tmp_path / name).write_text(json.dumps(content))
+    head, checkout, gone, rest = flags.answer(*flags.read(tmp_path), NOW)
+    assert head == "3 flags in production, generation 7: 2 not as declared"
+    assert checkout.startswith("checkout: 10 %, 2 hours ago by robot@ops1 on behalf of ada@desk, because: <script>")
+    assert checkout.endswith("which is over")
+    assert gone.startswith("gone (not declared any more): off, 2 hours ago")
+    assert rest == "as declared: by rules: search; on: discount"
+
+
+def test_many_switches_are_told_in_as_many_lines_as_a_channel_bears() -> None:
+    overrides = {f"flag{number}": {"state": {"to": "off"}, "by": "ada", "at": "2026-11-25T10:00:00Z"} for number in range(9)}
+    definitions: dict[str, Any] = {name: {"defaultVariant": "on"} for name in [*overrides, "other"]}
+    said = flags.answer({"overrides": overrides, "environment": "lab", "generation": 3}, {"flags": definitions}, NOW)
+    assert len(said) == 6
+    assert said[4] == "6 more: flag3, flag4, flag5, flag6, flag7, flag8"
+
+
+def test_what_an_order_did_is_what_the_ledger_noted_since() -> None:
+    noted = [{"kind": "flag", "by": by, "text": text} for by, text in (("robot", "before"), ("robot", "checkout: on, now off"), ("ada", "other"))]
+    assert flags.made(noted, 1, "robot") == "checkout: on, now off"
+    wish = words.Order("flag", "checkout off", "x")
+    assert words.ended(wish, "", [], NOW, "checkout: on, now off") == "flag checkout off ended well: checkout: on, now off"
+    assert words.ended(wish, "no such flag", [], NOW, "") == "flag checkout off failed: no such flag"

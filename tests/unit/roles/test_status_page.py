@@ -13,11 +13,11 @@ import pytest
 from checkout import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_made import HOSTILE, ledger
+from ledger_made import HOSTILE, ledger, live_flags, switched
 from ledger_made import ended as made_ended
 from ledger_made import started as made_started
-from status_page import command, dora, drawing, gate, telling, words
-from status_page.ledger import FIRST, Known, Run, read
+from status_page import command, dora, drawing, flags, gate, telling, words
+from status_page.ledger import FIRST, Known, Run, mapping_of, read
 
 DAY, HOUR = 86400.0, 3600.0
 NOON = 1_790_000_000.0
@@ -67,6 +67,7 @@ def test_a_torn_tail_loses_only_what_it_tore(cut: int, count: int) -> None:
 
 
 RUN_PAGE = command.templates("x").get_template("run.html")
+FLAGS_PAGE = command.templates("x").get_template("flags.html")
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
 )
@@ -214,11 +215,12 @@ def drawn(tmp_path: Path) -> Any:
 
 def test_one_more_run_writes_its_page_and_those_that_list_it(drawn: Any) -> None:
     data = ledger(120, NOON)
-    assert len(drawn(data)) == 120 + 3 + 1
-    assert drawn(data) == {"index.html"}
+    assert len(drawn(data)) == 120 + 3 + 2
+    always = {"index.html", "flags.html"}
+    assert drawn(data) == always
     more = data + lines(made_started(121, NOON - 60))
-    assert drawn(more) == {"index.html", "list/3.html", "runs/run-00121.html"}
-    assert drawn(more + lines(made_ended(121, NOON - 60))) == {"index.html", "list/3.html", "runs/run-00121.html"}
+    assert drawn(more) == always | {"list/3.html", "runs/run-00121.html"}
+    assert drawn(more + lines(made_ended(121, NOON - 60))) == always | {"list/3.html", "runs/run-00121.html"}
     # A page that somebody has removed comes back.
     (drawn.folder / "runs/run-00007.html").unlink()
     assert "runs/run-00007.html" in drawn(more + lines(made_ended(121, NOON - 60)))
@@ -226,7 +228,7 @@ def test_one_more_run_writes_its_page_and_those_that_list_it(drawn: Any) -> None
 
 def test_what_was_typed_is_text_on_every_page(drawn: Any) -> None:
     drawn(ledger(3, NOON))
-    for name in ("index.html", "list/1.html", "runs/run-00003.html"):
+    for name in ("index.html", "flags.html", "list/1.html", "runs/run-00003.html"):
         page = (drawn.folder / name).read_text(encoding="utf-8")
         assert "&lt;script&gt;document.title" in page
         assert HOSTILE[:20] not in page
@@ -256,5 +258,63 @@ def test_the_program_draws_an_empty_page_and_then_rests_until_something_happens(
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
         "0 runs",
         "2 runs",
-        "The ledger has not changed, so the pages have not either.",
+        "Neither the ledger nor a flag has changed, so the pages have not either.",
     ]
+
+
+def test_flags_are_told_with_who_switched_them_and_what_is_over() -> None:
+    live = live_flags(NOON)
+    found = {flag.name: flag for flag in flags.read(live["state.json"], live["flags.json"], NOON).all}
+    assert sorted(found) == ["checkout", "discount", "gone", "search"]
+    checkout = found["checkout"]
+    assert (checkout.state, checkout.live, checkout.behalf, checkout.past, checkout.expired) == ("10 %", True, "ada@desk", True, False)
+    assert (found["discount"].state, found["discount"].live, found["discount"].expired, found["discount"].why) == ("on", False, True, HOSTILE)
+    assert (found["gone"].state, found["gone"].known) == ("off", False)
+    assert (found["search"].state, found["search"].remarkable) == ("by rules", False)
+
+
+def test_a_flag_is_not_expired_on_its_last_day() -> None:
+    day = telling.midnight(NOON)
+    about = {"defaultVariant": "off", "metadata": {"expires": words.date(NOON)}}
+    assert not flags.flag("x", about, {}, {}, day + DAY - 1).expired
+    assert flags.flag("x", about, {}, {}, day + DAY).expired
+
+
+STATES = [({"to": "on"}, "on"), ({"percent": 10}, "10 %"), ({"rule": "plan == 'pro'"}, "rule: plan == 'pro'"), ({"rules": []}, "by rules")]
+
+
+@pytest.mark.parametrize(("state", "told"), [*STATES, (None, "-"), ([], "-")])
+def test_a_state_is_told_as_it_was_typed(state: object, told: str) -> None:
+    assert flags.told(state) == told
+
+
+@settings(max_examples=50)
+@given(ANYTHING, ANYTHING)
+def test_whatever_stands_in_the_live_state_the_page_is_drawn(state: Any, published: Any) -> None:
+    for one, other in (
+        (state, published),
+        ({"overrides": state, "changed": published}, {"flags": published}),
+        ({"overrides": {"x": state}}, {"flags": {"x": published}}),
+    ):
+        told = drawing.flags_told(flags.read(mapping_of(one), mapping_of(other), NOON), [])
+        FLAGS_PAGE.render(root="", now=NOON, **told)
+
+
+def test_a_switch_is_on_the_pages_within_a_call_and_marked_on_its_day(tmp_path: Path) -> None:
+    now = time.time()
+    (tmp_path / "flags").mkdir()
+    asked = [
+        f"--ledger={tmp_path / 'ledger.jsonl'}",
+        f"--folder={tmp_path / 'site'}",
+        f"--state={tmp_path / 'state.json'}",
+        f"--flags={tmp_path / 'flags'}",
+    ]
+    (tmp_path / "ledger.jsonl").write_bytes(lines(switched(1, now, "checkout: off, now on")))
+    assert command.main(asked) == 0
+    front = tmp_path / "site" / "index.html"
+    assert "checkout: off, now on" in front.read_text(encoding="utf-8")
+    assert f'"marks": [{int(telling.midnight(now))}]' in front.read_text(encoding="utf-8").replace("&#34;", '"')
+    for name, content in live_flags(now).items():
+        (tmp_path / "flags" / name).write_text(json.dumps(content), encoding="utf-8")
+    assert command.main(asked) == 0
+    assert "not as declared" in front.read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import dora, drawing, telling, words
+from . import dora, drawing, flags, telling, words
 from .ledger import Known, Run, parse, read
 
 HERE: Final = Path(__file__).resolve().parent
@@ -90,8 +90,8 @@ def records_of(run: Run, data: bytes) -> list[dict[str, Any]]:
     return [found for begin, length in run.lines if (found := parse(data[begin : begin + length])) is not None]
 
 
-def draw(data: bytes, site: Site, title: str, now: float, patience: float = telling.PATIENCE) -> Known:
-    """All pages of a ledger into `site`."""
+def draw(data: bytes, site: Site, title: str, now: float, patience: float = telling.PATIENCE, live: flags.Flags = flags.NONE) -> Known:
+    """All pages of a ledger, and of the flags that are live, into `site`."""
     known = read(Known(), data)
     looks, environment = program(title), templates(title)
     state = telling.states(known.runs, now, patience)
@@ -100,7 +100,9 @@ def draw(data: bytes, site: Site, title: str, now: float, patience: float = tell
     draw_runs(known.runs, state, later, data, site, environment, looks)
     draw_lists(rows, site, environment, looks)
     front = drawing.front(known, rows, dora.history(known.runs), state, now)
-    site.put("index.html", environment.get_template("front.html").render(root="", **front))
+    told = drawing.flags_told(live, known.notes)
+    site.put("index.html", environment.get_template("front.html").render(root="", **front, **told))
+    site.put("flags.html", environment.get_template("flags.html").render(root="", now=now, **told))
     site.put("footer.json", json.dumps(drawing.footer(known, now), ensure_ascii=False, indent=1) + "\n")
     site.put("footer.js", (HERE / "assets" / "footer.js").read_bytes())
     for name in ASSETS:
@@ -152,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ledger", type=Path, required=True, help="the ledger, JSON lines; as good as empty where it is missing")
     parser.add_argument("--folder", type=Path, required=True, help="where the pages go")
     parser.add_argument("--state", type=Path, required=True, help="file that keeps which version of each page lies there")
+    parser.add_argument("--flags", type=Path, help="folder of the feature flags that are live; none are shown where it is missing")
     parser.add_argument("--title", default="Deployments")
     parser.add_argument("--patience", type=float, default=telling.PATIENCE, help="seconds after which a run without an end is interrupted")
     asked = parser.parse_args(arguments)
@@ -159,12 +162,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.disable()
     began, now = time.monotonic(), time.time()
     before = load(asked.state)
+    # Looked at before they are read, as the ledger is.
+    seen_flags = flags.seen(asked.flags)
+    live = flags.read(*flags.load(asked.flags), now) if asked.flags else flags.NONE
     try:
         found = asked.ledger.stat()
-        seen = [found.st_ino, found.st_size, found.st_mtime_ns, program(asked.title), asked.patience]
+        seen = [found.st_ino, found.st_size, found.st_mtime_ns, program(asked.title), asked.patience, seen_flags]
         # Looked at before it is read: what is written in between is drawn twice rather than never.
         if before.get("seen") == seen and 0 <= now - float(before.get("at", 0)) < IDLE and (asked.folder / "index.html").exists():
-            print("The ledger has not changed, so the pages have not either.")
+            print("Neither the ledger nor a flag has changed, so the pages have not either.")
             return 0
         data = asked.ledger.read_bytes()
     except FileNotFoundError:
@@ -174,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     drawn = before.get("drawn")
     site = Site(asked.folder, drawn if isinstance(drawn, dict) else {})
-    known = draw(data, site, asked.title, now, asked.patience)
+    known = draw(data, site, asked.title, now, asked.patience, live)
     kept = {name: kind for name, kind in site.drawn.items() if name.startswith(("runs/", "list/"))}
     beside = asked.state.with_suffix(".new")
     beside.write_text(json.dumps({"seen": seen, "at": now, "drawn": kept}), encoding="utf-8")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from . import dora, gate, telling, words
+from . import dora, flags, gate, telling, words
 from .ledger import Known, Note, Run, items, mapping_of, moment, number, text, texts
 
 #: Runs on a page of the list, and on the front page.
@@ -20,6 +20,7 @@ FRONT_SIZE: Final = 15
 MOST_HOSTS, MOST_COMMITS, MOST_STEPS = 120, 60, 12
 FRONT_LIVE: Final = 100
 FRONT_NOTES: Final = 8
+MOST_FLAGS, MOST_SWITCHES = 300, 50
 REASON_WIDTH: Final = 140
 
 
@@ -94,7 +95,7 @@ def front(known: Known, rows: Sequence[Row], past: dora.History, state: Mapping[
     last = max((run for run in changes if state[run.run] != telling.RUNNING), key=lambda run: run.at, default=None)
     begin = now - dora.WINDOW_DAYS * telling.DAY
     trend = [(start, dora.figures(past, start, end)) for start, end in dora.weeks(now)]
-    days = telling.a_day(known.runs, state, now)
+    days = telling.a_day(known.runs, state, now, switches=[note.at for note in flags.switches(known.notes)])
     places = sorted({run.place for run in changes})
     return {
         "now": now,
@@ -111,7 +112,7 @@ def front(known: Known, rows: Sequence[Row], past: dora.History, state: Mapping[
         "places": [(place, dora.figures(of_place(past, place), begin, now)) for place in places[:20]] if len(places) > 1 else [],
         "rows": list(reversed(rows[-FRONT_SIZE:])),
         "count": len(rows),
-        "notes": notes(known.notes),
+        "notes": notes([note for note in known.notes if note.kind != "flag"]),
         "damaged": known.damaged,
     }
 
@@ -124,6 +125,19 @@ def of_place(past: dora.History, place: tuple[str, str]) -> dora.History:
 def notes(found: Sequence[Note]) -> list[Note]:
     """The newest notes, the newest first."""
     return list(reversed(found[-FRONT_NOTES:]))
+
+
+def flags_told(live: flags.Flags, noted: Sequence[Note]) -> dict[str, Any]:
+    """The feature flags, those first that somebody should look at, and the switches of late."""
+    made = flags.switches(noted)
+    return {
+        "flags": live,
+        "remarkable": [found for found in live.all if found.remarkable][:MOST_FLAGS],
+        "flags_listed": sorted(live.all, key=lambda found: (not found.remarkable, found.name))[:MOST_FLAGS],
+        "flags_rest": max(0, len(live.all) - MOST_FLAGS),
+        "switches": made[:MOST_SWITCHES],
+        "front_switches": made[:FRONT_NOTES],
+    }
 
 
 class Live(NamedTuple):
@@ -146,7 +160,7 @@ def live(found: Sequence[telling.Live]) -> list[Live]:
 
 
 def days_chart(days: Sequence[telling.Day]) -> dict[str, Any]:
-    """Deployments a day as stacked bars."""
+    """Deployments a day as stacked bars, with a mark above each day on which a flag was switched."""
     return {
         "kind": "bars",
         "x": [int(day.at) for day in days],
@@ -157,6 +171,7 @@ def days_chart(days: Sequence[telling.Day]) -> dict[str, Any]:
         ],
         "unit": "",
         "whole": True,
+        "marks": [int(day.at) for day in days if day.switches],
     }
 
 
@@ -235,7 +250,7 @@ def of_run(run: Run, state: str, later: Mapping[str, str], records: Sequence[Map
         "hosts": hosts[:MOST_HOSTS],
         "rest_hosts": max(0, len(hosts) - MOST_HOSTS),
         "phases": seconds_of(ended.get("phases")),
-        "flags": flags(ended.get("flags")),
+        "flags": flags_of(ended.get("flags")),
         "commits": [
             {
                 "commit": text(commit, "commit"),
@@ -293,7 +308,7 @@ def seconds_of(value: object) -> tuple[tuple[str, float], ...]:
     return tuple((name, seconds) for name, seconds in named if seconds is not None)
 
 
-def flags(value: object) -> list[str]:
+def flags_of(value: object) -> list[str]:
     """Flags that a run changed, as texts whatever they are."""
     return [item if isinstance(item, str) else text(mapping_of(item), "flag") or str(item) for item in value][:20] if isinstance(value, list) else []
 

@@ -93,6 +93,7 @@ class Note(NamedTuple):
     reason: str
     run: str
     told: str
+    behalf: str
 
 
 class Known(NamedTuple):
@@ -211,7 +212,7 @@ def left_behind(hosts: object) -> Iterator[tuple[str, str | None]]:
 def note(record: Mapping[str, Any]) -> Note:
     """A `noted` record."""
     at = moment(record.get("at"))
-    words = (text(record, name) for name in ("kind", "environment", "application", "by", "reason", "run", "text"))
+    words = (text(record, name) for name in ("kind", "environment", "application", "by", "reason", "run", "text", "on_behalf_of"))
     return Note(FIRST if at is None else at, *words)
 
 

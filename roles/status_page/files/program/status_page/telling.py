@@ -46,12 +46,13 @@ class Person(NamedTuple):
 
 
 class Day(NamedTuple):
-    """One UTC day's deployments by what became of them. `at` is its begin, in Unix seconds."""
+    """One UTC day's deployments by what became of them, and switches of feature flags. `at` is its begin, in Unix seconds."""
 
     at: float
     deployed: int
     not_well: int
     interrupted: int
+    switches: int
 
 
 def states(runs: Sequence[Run], now: float, patience: float = PATIENCE) -> dict[str, str]:
@@ -114,19 +115,24 @@ def midnight(at: float) -> float:
     return at - at % DAY
 
 
-def a_day(runs: Iterable[Run], state: Mapping[str, str], now: float, days: int = 30) -> list[Day]:
-    """Deployments of each of the last UTC days, today the last. Each counts on the day on which it began; those under way do not count yet."""
+def a_day(runs: Iterable[Run], state: Mapping[str, str], now: float, days: int = 30, switches: Iterable[float] = ()) -> list[Day]:
+    """Deployments of each of the last UTC days, today the last. Each counts on the day on which it began; those under way do not count yet.
+
+    `switches` are the moments at which a feature flag was switched.
+    """
     first = midnight(now) - (days - 1) * DAY
     counted: Counter[tuple[int, str]] = Counter()
     for run in deployments(runs):
         if first <= run.at <= now:
             counted[int((run.at - first) // DAY), state[run.run]] += 1
+    switched = Counter(int((at - first) // DAY) for at in switches if first <= at <= now)
     return [
         Day(
             first + number * DAY,
             counted[number, "deployed"],
             counted[number, "rolled_back"] + counted[number, "failed"],
             counted[number, INTERRUPTED],
+            switched[number],
         )
         for number in range(days)
     ]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.tossable.fleet.plugins.module_utils.host import desired
+from ansible_collections.tossable.fleet.plugins.module_utils.host import desired, signed
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +16,7 @@ GOOD = desired.Desired("shop", "lab", "deploy", "2-abababab", "2", DIGEST, "http
 
 
 def test_what_was_written_is_read_again() -> None:
-    line, signature = desired.split(desired.encode(GOOD) + b"-----BEGIN\nx\n")
+    line, signature = signed.split(desired.encode(GOOD) + b"-----BEGIN\nx\n")
     assert desired.parse(line, "shop", "lab") == GOOD
     assert signature == b"-----BEGIN\nx\n"
     assert desired.file_name("lab") == "desired-lab.signed"
@@ -55,7 +55,7 @@ def test_a_missing_field_is_enough_to_refuse_it(field: str) -> None:
 @given(st.one_of(st.binary(), st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda value: json.dumps(value).encode())))
 def test_whatever_lies_there_it_is_refused_in_words(raw: bytes) -> None:
     with pytest.raises(HostError, match="no desired state"):
-        desired.parse(desired.split(raw)[0], "shop", "lab")
+        desired.parse(signed.split(raw)[0], "shop", "lab")
 
 
 @pytest.mark.parametrize("live", [None, "1-aa", GOOD.release])

@@ -11,6 +11,15 @@ function axis(more) {
   return { stroke: colour("quiet"), grid: { stroke: colour("quiet"), width: 0.25 }, ticks: { show: false }, ...more };
 }
 
+// A mark above each day on which something else happened.
+function marks(chart) {
+  return (plot) => {
+    const size = 8 * devicePixelRatio;
+    plot.ctx.fillStyle = colour("accent");
+    for (const at of chart.marks) plot.ctx.fillRect(plot.valToPos(at, "x", true) - size / 2, plot.bbox.top, size, size);
+  };
+}
+
 function options(chart, place) {
   const bars = chart.kind === "bars";
   const most = Math.max(1, ...chart.series.flatMap((one) => one.values).filter((value) => value !== null));
@@ -25,6 +34,7 @@ function options(chart, place) {
     scales: { x: { time: !chart.seconds, range: (_plot, low, high) => (bars ? [low - 43200, high + 43200] : [low, high]) }, y: { range: (_plot, _low, high) => [0, Math.max(high || 0, bars ? 1 : most > 1 ? 1 : most) * 1.08] } },
     axes: [axis(chart.seconds ? { values: (_plot, at) => at.map((value) => value + " s") } : {}),
       axis({ size: 60, incrs: chart.whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined, values: (_plot, at) => at.map((value) => (value + " " + chart.unit).trim()) })],
+    hooks: chart.marks ? { draw: [marks(chart)] } : {},
     series: [{}, ...(bars ? series.reverse() : series)],
   };
 }

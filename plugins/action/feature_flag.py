@@ -1,0 +1,141 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Action `feature_flag`: decide on the ops host which flags are live, bring them to a host, or look; one small shell command each."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, flag_live, flag_publish, flag_samples, flag_set, flag_view
+
+_SPEC: dict[str, Any] = {
+    "argument_spec": {
+        "state": {"type": "str", "required": True, "choices": ["decided", "published", "read", "live"]},
+        "environment": {"type": "str"},
+        "declared": {"type": "path"},
+        "changes": {"type": "dict", "default": {}},
+        "groups": {"type": "dict", "default": {}},
+        "by": {"type": "str"},
+        "on_behalf_of": {"type": "str", "default": ""},
+        "reason": {"type": "str", "default": ""},
+        "until": {"type": "str", "default": ""},
+        "above": {"type": "int", "default": 0},
+        "samples": {"type": "list", "elements": "dict"},
+        "content": {"type": "str"},
+    },
+    "required_if": [
+        ("state", "decided", ("environment", "declared")),
+        ("state", "live", ("environment", "declared")),
+        ("state", "published", ("content",)),
+    ],
+}
+#: How often another one may be quicker: each time one of us has got its way, so more than a few mean that something else is wrong.
+_TRIES = 10
+
+
+class ActionModule(ActionBase):
+    """See the documentation of the module of the same name."""
+
+    _requires_connection = True
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what is live, or what the host holds; a host that cannot be reached is a result, not an error."""
+        _checked, given = self.validate_argument_spec(**_SPEC)
+        result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
+        does = {"decided": self._decide, "published": self._publish, "read": self._read, "live": self._live}
+        return {**result, **does[given["state"]](given)}
+
+    def _decide(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Read, decide, replace unless somebody else was quicker; then again by what that one has made."""
+        try:
+            order = _order(given)
+            changes = flag_view.changes(given["changes"])
+            flags = flag_set.load(Path(given["declared"]))
+            for _ in range(_TRIES):
+                live, line = self._state(given["environment"])
+                decision = flag_live.decide(flags, live, line, changes, order, given["groups"], datetime.now(tz=UTC).date(), given["above"])
+                if self._task.check_mode or not decision.changed or self._swap(live, decision):
+                    return self._decided(given, decision, line)
+        except (ValueError, AnsibleConnectionFailure) as error:
+            return {"failed": True, "msg": f"Nothing was changed. {_words(error)}"}
+        return {"failed": True, "msg": f"Nothing was changed: others have changed flags {_TRIES} times meanwhile. Run the same command again."}
+
+    def _decided(self, given: dict[str, Any], decision: flag_live.Decision, line: bytes) -> dict[str, Any]:
+        answer = {
+            "changed": decision.changed,
+            "generation": decision.live.generation,
+            "digest": decision.live.digest,
+            "content": decision.line.decode(),
+            "summary": decision.summary,
+            "flags": decision.rows,
+            "run": deployment_lock.new_run(),
+            "by": deployment_lock.somebody(given["by"]),
+        }
+        if self._task.diff:
+            users = flag_samples.USERS if given["samples"] is None else given["samples"]
+            answer["diff"] = flag_view.diff(
+                decision.rows, *(flag_samples.lines(of, [row["flag"] for row in decision.rows], users) for of in (line, decision.line))
+            )
+        return answer
+
+    def _state(self, environment: str) -> tuple[flag_live.Live, bytes]:
+        return flag_live.parse_read(self._low_level_execute_command(flag_live.read_command())["stdout"], environment)
+
+    def _swap(self, before: flag_live.Live, decision: flag_live.Decision) -> bool:
+        command, data = flag_live.swap_command(before, decision.live, decision.line)
+        return flag_live.parse_swap(self._low_level_execute_command(command, in_data=data)["stdout"])
+
+    def _publish(self, given: dict[str, Any]) -> dict[str, Any]:
+        data = given["content"].rstrip("\n").encode() + b"\n"
+        try:
+            generation = int(json.loads(data)["metadata"]["generation"])
+        except (ValueError, KeyError, TypeError):
+            return {"failed": True, "msg": "`content` is no line of flags. It is what state=decided and state=live return as `content`."}
+        if self._task.check_mode:
+            found = self._ask(flag_publish.read_command())
+            return {**found, "changed": found["reachable"] and found["digest"] != flag_publish.digest(data)}
+        piped = len(data) > flag_publish.LONGEST_ARGUMENT
+        return self._ask(flag_publish.command(data, generation, piped=piped), data if piped else None)
+
+    def _read(self, _given: dict[str, Any]) -> dict[str, Any]:
+        return self._ask(flag_publish.read_command())
+
+    def _ask(self, command: str, data: bytes | None = None) -> dict[str, Any]:
+        try:
+            done = self._low_level_execute_command(command, in_data=data)
+        except AnsibleConnectionFailure as error:
+            trouble = f"it cannot be reached: {' '.join(str(error).split())}"
+            return {"reachable": False, "generation": 0, "digest": "", "trouble": trouble}
+        found = flag_publish.parse(done["stdout"] or done["stderr"])
+        return {"reachable": True, **found._asdict()}
+
+    def _live(self, given: dict[str, Any]) -> dict[str, Any]:
+        try:
+            flags = flag_set.load(Path(given["declared"]))
+            live, line = self._state(given["environment"])
+        except (ValueError, AnsibleConnectionFailure) as error:
+            return {"failed": True, "msg": f"The flags cannot be told. {_words(error)}"}
+        now = datetime.now(tz=UTC)
+        rows = flag_view.rows(flags, live, now)
+        return {"generation": live.generation, "digest": live.digest, "content": line.decode(), "flags": rows, "overrides": live.overrides}
+
+
+def _order(given: dict[str, Any]) -> flag_live.Order:
+    now = datetime.now(tz=UTC)
+    by = deployment_lock.somebody(given["by"])
+    return flag_live.Order(by, given["on_behalf_of"] or None, given["reason"], flag_live.utc(now), flag_live.until(given["until"], now))
+
+
+def _words(error: Exception) -> str:
+    """The error as sentences that can follow another one."""
+    said = str(error).strip()
+    return f"The ops host cannot be reached: {said}" if isinstance(error, AnsibleConnectionFailure) else said[:1].upper() + said[1:]

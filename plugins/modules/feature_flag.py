@@ -1,0 +1,158 @@
+#!/usr/bin/python
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Documentation of the action plugin of the same name, which does the work."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: feature_flag
+short_description: Switch feature flags, and bring them to hosts
+description:
+  - Which flags are live is decided and kept on the ops host, in C(/var/lib/tossable/flags/), by what is declared in the repository and by the
+    switches that people have made; O(state=decided) does that in two short shell commands there. Whoever else changes flags meanwhile is not
+    overwritten, the decision is made again by what is live then.
+  - O(state=published) brings the line to a host, in one shell command. A host refuses an earlier generation than it has, and other bytes of the same
+    one; applications that read the file never see half of it, and see each change.
+  - No lock of a deployment is taken or looked at, so that a flag can be switched while one runs.
+version_added: 0.1.0
+options:
+  state:
+    description:
+      - V(decided) makes the O(changes), all in one generation, on the host that keeps the live state; without any it follows what is declared by
+        now and keeps every switch. It fails in words, with nothing changed, where a flag or a variant is not known, a rule is broken, or somebody
+        may not.
+      - V(published) brings O(content) to the host of the task. A host that cannot be reached, or refuses, is a result with RV(trouble), not a
+        failure.
+      - V(read) looks what the host of the task holds.
+      - V(live) tells of each flag what is live, declared and switched, of the host that keeps the live state.
+    type: str
+    required: true
+    choices: [decided, published, read, live]
+  environment:
+    description: Name of the environment, for example V(production); needed with O(state=decided) and O(state=live).
+    type: str
+  declared:
+    description: Folder with the declarations on the controller; needed with O(state=decided) and O(state=live).
+    type: path
+  changes:
+    description:
+      - For each flag that is to be switched, its name, and how in a dictionary with one of C(state) (V(on), V(off), a variant, or V(reset) for
+        what is declared), C(percent) and C(rule).
+    type: dict
+    default: {}
+  groups:
+    description: Lists of accounts by name, which declarations may use as C(@name) in C(may_change).
+    type: dict
+    default: {}
+  by:
+    description: Who orders it. Default is the account and host name of the controller.
+    type: str
+  on_behalf_of:
+    description: For whom, where somebody or something else types it. Then it is this account that has to be in C(may_change).
+    type: str
+    default: ''
+  reason:
+    description: Why.
+    type: str
+    default: ''
+  until:
+    description:
+      - Until when it is meant, a time (UTC where it names no zone), a date or a span such as V(2h). Nothing is undone then; it is shown that the
+        end has passed.
+    type: str
+    default: ''
+  above:
+    description: A generation that hosts have seen, where the live state was lost; the next one is above it.
+    type: int
+    default: 0
+  samples:
+    description:
+      - Users for whom C(--diff) shows what they would get, each with C(targetingKey) and what rules ask of. Default is nobody known and three users.
+      - It needs the Python library openfeature-provider-flagd beside Ansible.
+    type: list
+    elements: dict
+  content:
+    description: The line of flags, as this module has returned it; needed with O(state=published).
+    type: str
+attributes:
+  check_mode:
+    description: Says what would be changed.
+    support: full
+  diff_mode:
+    description: Shows states and what sample users get, before and after, with O(state=decided).
+    support: full
+author:
+  - Tossable Fleet maintainers (@tossable)
+"""
+
+EXAMPLES = r"""
+- name: Switch the checkout off
+  tossable.fleet.feature_flag:
+    state: decided
+    environment: production
+    declared: inventories/production/flags
+    changes:
+      checkout: {state: "off"}
+    reason: nobody can pay
+    until: 2h
+  delegate_to: ops1
+  run_once: true
+  register: decided
+
+- name: Bring it to every host
+  tossable.fleet.feature_flag:
+    state: published
+    content: "{{ decided.content }}"
+"""
+
+RETURN = r"""
+generation:
+  description: The generation that is live, or that the host holds; 0 for none.
+  returned: success
+  type: int
+digest:
+  description: The sha256 of the line.
+  returned: success
+  type: str
+content:
+  description: The line of flags as it is published, with a newline at its end.
+  returned: with O(state=decided) and O(state=live)
+  type: str
+summary:
+  description: What was switched, in one line.
+  returned: with O(state=decided)
+  type: str
+  sample: "checkout: off (was 10 %), generation 8"
+flags:
+  description: >-
+    With O(state=decided), for each flag that was asked for or has changed, C(flag), C(before), C(after) and C(changed). With O(state=live), for
+    each flag C(kind), C(owner), C(groups), C(state), C(off), C(declared), C(switched), C(differs), C(since), C(by), C(reason), C(until), C(over)
+    (that end has passed), C(expires), C(expired), and the seconds since it was switched (C(age_seconds)) or changed at all (C(changed_seconds)).
+  returned: with O(state=decided) and O(state=live)
+  type: list
+  elements: dict
+overrides:
+  description: The switches, by flag.
+  returned: with O(state=live)
+  type: dict
+run:
+  description: Id of this run, for the ledger.
+  returned: with O(state=decided)
+  type: str
+by:
+  description: Who has ordered it.
+  returned: with O(state=decided)
+  type: str
+reachable:
+  description: Whether the host could be reached.
+  returned: with O(state=published) and O(state=read)
+  type: bool
+trouble:
+  description: Why the host does not hold what it should; empty where it does.
+  returned: with O(state=published) and O(state=read)
+  type: str
+"""

@@ -1,0 +1,325 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which flags are switched, by whom and until when: the live state on the ops host, as it is read, decided and written. Pure functions.
+
+``state.json`` is the truth, with the sha256 of the line that belongs to it; ``flags.json`` is that line. A writer that is killed has either
+left the line beside as ``.flags.json.next`` with its digest in the state already (then the next command of either kind puts it in
+place), or not (then it takes the line away): nobody was told of it, because hosts get a line only once this has answered.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from . import flag_set
+from .flag_publish import FOLDER, LOCK_SECONDS
+from .flag_set import Flag, FlagError, State
+
+SCHEMA = 1
+_LINES = re.compile(r"tossable-live (\w+) (\d+) ([0-9a-f]{64}|-)\s*\Z")
+
+_HEAD = """\
+exec 2>&1
+LC_ALL=C; export LC_ALL; umask 022
+tell() {{ echo; echo "tossable-live $1 ${{2:-0}} ${{3:--}}"; exit 0; }}
+"""
+# `digest` and `generation` are the state's. Text in it cannot look like them: its quotes are escaped.
+_LOOK = """\
+exec 9>>lock
+flock -w {seconds} 9 || tell busy
+digest= generation=
+[ ! -f state.json ] || read -r digest generation <<END
+$(sed -n 's/.*"digest":"\\([0-9a-f]\\{{64\\}}\\)",.*"generation":\\([0-9]\\{{1,15\\}}\\),.*/\\1 \\2/p' state.json)
+END
+if [ -e .flags.json.next ]; then
+    case "$(sha256sum <.flags.json.next)" in "$digest  -") mv -fT .flags.json.next flags.json;; *) rm -f .flags.json.next;; esac
+fi
+"""
+_READ = """\
+cd {folder} 2>/dev/null || tell read
+{look}
+for name in state flags; do
+    echo "$name:"
+    [ ! -f $name.json ] || cat $name.json || tell failed
+done
+tell read
+"""
+_SWAP = """\
+[ -d {folder} ] || mkdir -p {folder} || tell failed
+cd {folder} || tell failed
+{look}
+[ "${{generation:-0}} ${{digest:--}}" = {expected} ] || tell moved "$generation" "$digest"
+{{ head -c {state_length} >.state.json.part && cat >.flags.json.next; }} || tell failed
+sha256sum --check --status <<END || tell failed
+{state_digest}  .state.json.part
+{flags_digest}  .flags.json.next
+END
+sync .state.json.part .flags.json.next || tell failed
+mv -fT .state.json.part state.json || tell failed
+mv -fT .flags.json.next flags.json || tell failed
+sync . || tell failed
+tell swapped {generation} {flags_digest}
+"""
+
+
+class Live(NamedTuple):
+    """The live state. ``overrides``: flag -> ``state``, ``by``, ``at``, ``reason``, ``until``, ``on_behalf_of``; ``changed``: flag -> ``at``, ``by``,
+    ``reason``; ``digest``: sha256 of the published line, empty where nothing was published yet."""
+
+    environment: str
+    generation: int = 0
+    overrides: Mapping[str, Mapping[str, Any]] = {}
+    changed: Mapping[str, Mapping[str, Any]] = {}
+    digest: str = ""
+
+
+class Order(NamedTuple):
+    """Who wants it, for whom and why; ``at`` now and ``until`` when, as UTC text (None: for good)."""
+
+    by: str
+    on_behalf_of: str | None
+    reason: str
+    at: str
+    until: str | None = None
+
+
+class Decision(NamedTuple):
+    """What is to be live: the state, its line, a row for each flag that was asked for or differs (``flag``, ``before``, ``after``, ``changed``), and
+    whether anything changes."""
+
+    live: Live
+    line: bytes
+    rows: list[dict[str, Any]]
+    changed: bool
+    summary: str
+
+
+def read_command(folder: str = FOLDER) -> str:
+    """Shell text that finishes what a killed writer has left, and prints the state and the line."""
+    return _HEAD.format() + _READ.format(folder=shlex.quote(folder), look=_LOOK.format(seconds=LOCK_SECONDS))
+
+
+def swap_command(before: Live, after: Live, line: bytes, folder: str = FOLDER) -> tuple[str, bytes]:
+    """Shell text that replaces the live state where it is still ``before``, and what it reads from standard input."""
+    state = encode(after)
+    text = _SWAP.format(
+        folder=shlex.quote(folder),
+        look=_LOOK.format(seconds=LOCK_SECONDS),
+        expected=shlex.quote(f"{before.generation} {before.digest or '-'}"),
+        state_length=len(state),
+        state_digest=hashlib.sha256(state).hexdigest(),
+        flags_digest=hashlib.sha256(line).hexdigest(),
+        generation=after.generation,
+    )
+    return _HEAD.format() + text, state + line
+
+
+def encode(live: Live) -> bytes:
+    """The bytes of ``state.json``: one line, its keys in order, as the shell looks for them."""
+    fields = {"schema": SCHEMA, **live._asdict()}
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def parse_read(stdout: str, environment: str) -> tuple[Live, bytes]:
+    """The live state and the line as the ops host has them (empty where it has none); raises ValueError in words."""
+    word, before = _answer(stdout)
+    if word != "read":
+        raise ValueError(_said(word, before))
+    state, _, line = before.partition("flags:\n")
+    state = state.partition("state:\n")[2].strip()
+    data = line.strip().encode()
+    line_found = data + b"\n" if data else b""
+    if not state:
+        return Live(environment), line_found
+    try:
+        found = json.loads(state)
+        live = Live(**{name: found[name] for name in Live._fields})
+        if found["schema"] != SCHEMA or not isinstance(live.generation, int):
+            raise ValueError(f"schema {found['schema']} is not {SCHEMA}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{FOLDER}/state.json is damaged ({type(error).__name__}: {error}): put it back from the backup of the ops host. "
+            "Hosts keep the flags that they have"
+        ) from None
+    if live.environment != environment:
+        raise ValueError(
+            f"{FOLDER}/state.json is of the environment '{live.environment}', and this inventory is of '{environment}': "
+            "check -i, or release_environment and release_store_hosts"
+        )
+    return live, line_found
+
+
+def parse_swap(stdout: str) -> bool:
+    """Whether the state was replaced; False where somebody else was quicker. Raises ValueError in words."""
+    word, before = _answer(stdout)
+    if word not in ("swapped", "moved"):
+        raise ValueError(_said(word, before))
+    return word == "swapped"
+
+
+def _answer(stdout: str) -> tuple[str, str]:
+    # A terminal, which ssh has where nothing is piped in, ends lines in its own way.
+    stdout = stdout.replace("\r\n", "\n")
+    match = _LINES.search(stdout)
+    return (match[1], stdout[: match.start()]) if match else ("", stdout)
+
+
+def _said(word: str, before: str) -> str:
+    if word == "busy":
+        return f"another change of flags did not end within {LOCK_SECONDS} s (lock {FOLDER}/lock)"
+    return f"{FOLDER} could not be read or written: {' '.join(before.split()[-40:]) or 'nothing was printed'}"
+
+
+def until(text: str, now: datetime) -> str | None:
+    """An end as typed, a time (UTC where it names no zone), a date, or a span from now such as V(2h), as UTC text; raises ValueError in words."""
+    text = text.strip()
+    if not text:
+        return None
+    span = re.fullmatch(r"(\d{1,6})\s*(m|min|h|d|w)", text)
+    try:
+        if span:
+            minutes = {"m": 1, "min": 1, "h": 60, "d": 1440, "w": 10080}[span[2]]
+            end = now + timedelta(minutes=int(span[1]) * minutes)
+        else:
+            end = datetime.fromisoformat(text)
+            end = end.replace(tzinfo=UTC) if end.tzinfo is None else end
+        if end <= now:
+            raise ValueError(f"-e until={text} is over already, it is {utc(now)}")
+    except (ValueError, OverflowError) as error:
+        if "over already" in str(error):
+            raise
+        raise ValueError(f"-e until='{text}' is no time: write 2h, 7d, 2026-12-01 or 2026-12-01T18:00 (UTC)") from None
+    return utc(end)
+
+
+def utc(moment: datetime) -> str:
+    """A moment as UTC text."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def person(order: Order) -> str:
+    """Whose permission counts: for whom it is done, else who does it, without the machine."""
+    return (order.on_behalf_of or order.by).partition("@")[0]
+
+
+def decide(
+    flags: Mapping[str, Flag],
+    live: Live,
+    line: bytes,
+    changes: Mapping[str, Mapping[str, Any]],
+    order: Order,
+    groups: Mapping[str, Sequence[str]],
+    today: date,
+    above: int = 0,
+) -> Decision:
+    """What is live once ``changes`` are made, all in one generation; without any, what is declared by now with every switch kept.
+
+    ``line`` is what was published last. ``above``: a generation that hosts have seen, where the live state was lost. The generation grows only
+    where the state or the line changes. Raises FlagError with everything that stands in the way.
+    """
+    overrides = _overrides(flags, live, changes, order, groups, today)
+    as_it_was = _rendered(flags, live)
+    if overrides == live.overrides and live.generation >= above and hashlib.sha256(as_it_was).hexdigest() == live.digest:
+        rows = [_row(flags, live, live, key) for key in changes]
+        return Decision(live, as_it_was, rows, line != as_it_was, summary(rows, live.generation))
+    after = live._replace(generation=max(live.generation, above) + 1, overrides=overrides)
+    made = flag_set.render(flags, _states(flags, after), live.environment, after.generation)
+    redeclared = _redeclared(line, as_it_was)
+    moved = {*redeclared, *(key for key in {*overrides, *live.overrides} if overrides.get(key) != live.overrides.get(key))}
+    marks = {key: {"at": order.at, "by": order.by, "reason": order.reason if key in changes else "its declaration changed"} for key in moved}
+    after = after._replace(changed={**live.changed, **marks}, digest=hashlib.sha256(made).hexdigest())
+    rows = [{**_row(flags, live, after, key), "changed": key in moved} for key in sorted({*changes, *moved})]
+    # Seen where somebody switches one flag from a checkout in which others are declared otherwise.
+    rows = [{**row, "before": "declared otherwise"} if row["flag"] in redeclared - {*changes} else row for row in rows]
+    return Decision(after, made, rows, True, summary(rows, after.generation))
+
+
+def _states(flags: Mapping[str, Flag], live: Live) -> dict[str, State]:
+    """The switches of flags that are declared; those of others have no effect."""
+    return {key: override["state"] for key, override in live.overrides.items() if key in flags}
+
+
+def _rendered(flags: Mapping[str, Flag], live: Live) -> bytes:
+    """The line of the state as it is by what is declared now; empty where a switch does not fit its declaration any more."""
+    try:
+        return flag_set.render(flags, _states(flags, live), live.environment, live.generation)
+    except FlagError:
+        return b""
+
+
+def summary(rows: Sequence[Mapping[str, Any]], generation: int) -> str:
+    """What was switched, in one line."""
+    said = [
+        f"{row['flag']}: {row['after']} (was {row['before']})"
+        if row["before"] != row["after"]
+        else f"{row['flag']}: {row['after']}{'' if row['changed'] else ' already'}"
+        for row in rows
+    ]
+    return f"{'; '.join(said) or 'no flag has changed'}, generation {generation}"
+
+
+def _overrides(
+    flags: Mapping[str, Flag],
+    live: Live,
+    changes: Mapping[str, Mapping[str, Any]],
+    order: Order,
+    groups: Mapping[str, Sequence[str]],
+    today: date,
+) -> dict[str, Mapping[str, Any]]:
+    """The switches once the changes are made; one that asks for what is there already stays as it was made. Raises FlagError with every fault."""
+    found, wrong = dict(live.overrides), []
+    for key, words in changes.items():
+        flag = flags.get(key)
+        try:
+            state = _asked(flags, live, key, words, today)
+        except FlagError as error:
+            wrong.append(str(error))
+            continue
+        if flag and not flag_set.may(flag, person(order), groups):
+            allowed = ", ".join(flag.may_change)
+            wrong.append(f"{flag.where}: '{person(order)}' may not change {key} (may_change: {allowed}): ask one of them, or change may_change there")
+        elif state is None:
+            found.pop(key, None)
+        elif (found.get(key, {}).get("state"), found.get(key, {}).get("until")) != (state, order.until):
+            found[key] = {"state": state, **{name: getattr(order, name) for name in ("by", "at", "reason", "until", "on_behalf_of")}}
+    if wrong:
+        raise FlagError("\n".join(wrong))
+    return found
+
+
+def _asked(flags: Mapping[str, Flag], live: Live, key: str, words: Mapping[str, Any], today: date) -> State | None:
+    if key in flags:
+        return flag_set.asked(flags[key], words, today)
+    if key in live.overrides and dict(words) == {"state": "reset"}:
+        return None
+    near = difflib.get_close_matches(key, flags, n=1)
+    known = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(flags)) or 'none'}"
+    raise FlagError(f"there is no flag '{key}' in the folder flags beside the inventory ({known})")
+
+
+def _row(flags: Mapping[str, Flag], before: Live, after: Live, key: str) -> dict[str, Any]:
+    return {"flag": key, "before": _state_words(flags, before, key), "after": _state_words(flags, after, key), "changed": False}
+
+
+def _state_words(flags: Mapping[str, Flag], live: Live, key: str) -> str:
+    if key not in flags:
+        return "not declared"
+    return flag_set.told(live.overrides[key]["state"] if key in live.overrides else flags[key].state)
+
+
+def _redeclared(line: bytes, made: bytes) -> set[str]:
+    """The flags that applications see with another definition; none where the line before cannot be read."""
+    try:
+        old, new = json.loads(line)["flags"], json.loads(made)["flags"]
+    except (ValueError, KeyError, TypeError):
+        return set()
+    return {key for key in {*old, *new} if old.get(key) != new.get(key)}
