@@ -124,14 +124,6 @@ def flag_keeper(store_hosts: Sequence[str]) -> str:
     return store_hosts[0]
 
 
-def flag_changes(flag: str, words: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What was typed of one flag as the changes of a switch, none where nothing was typed; raise in words when it cannot be meant."""
-    try:
-        return flag_view.changes(flag, words)
-    except ValueError as error:
-        raise AnsibleFilterError(str(error)) from None
-
-
 def panic_changes(flags: Sequence[str]) -> dict[str, dict[str, str]]:
     """The changes that switch these flags off."""
     return {flag: {"state": "off"} for flag in flags}
@@ -159,7 +151,6 @@ class FilterModule:
             "maintenance_refusal": maintenance.refusal,
             "maintenance_left": maintenance.left_over,
             "flag_keeper": flag_keeper,
-            "flag_changes": flag_changes,
             "flag_missed": flag_view.missed,
             "flag_table": flag_view.table,
             "panic_flags": flag_view.panic,

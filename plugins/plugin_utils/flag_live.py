@@ -167,6 +167,8 @@ def parse_swap(stdout: str) -> bool:
 
 
 def _answer(stdout: str) -> tuple[str, str]:
+    # A terminal, which ssh has where nothing is piped in, ends lines in its own way.
+    stdout = stdout.replace("\r\n", "\n")
     match = _LINES.search(stdout)
     return (match[1], stdout[: match.start()]) if match else ("", stdout)
 

@@ -176,6 +176,13 @@ def test_it_is_replaced_only_where_it_is_still_what_was_read(flags: Any, tmp_pat
     assert sorted(os.listdir(folder)) == ["flags.json", "lock", "state.json"]
 
 
+def test_a_terminal_between_changes_nothing(flags: Any, tmp_path: Path) -> None:
+    first = decide(flags)
+    swap(tmp_path, Live("lab"), first)
+    shown = sh(flag_live.read_command(str(tmp_path))).replace("\n", "\r\n")
+    assert flag_live.parse_read(shown, "lab") == (first.live, first.line)
+
+
 def test_of_many_at_once_one_wins(flags: Any, tmp_path: Path) -> None:
     first = decide(flags)
     swap(tmp_path, Live("lab"), first)
