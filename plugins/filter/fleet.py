@@ -119,7 +119,8 @@ def flag_keeper(store_hosts: Sequence[str]) -> str:
     """The host that keeps which flags are live, the first of these; raise in words when there is none (as above)."""
     if not store_hosts:
         raise AnsibleFilterError(
-            "This inventory names no host that keeps which flags are live. Set release_store_hosts, as inventories/production/group_vars/all.yml does."
+            "This inventory names no host that keeps which flags are live. Set release_store_hosts, as inventories/production/group_vars/all.yml "
+            "does."
         )
     return store_hosts[0]
 

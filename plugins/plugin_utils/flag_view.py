@@ -61,6 +61,7 @@ def _row(key: str, flag: Flag | None, live: Live, now: datetime) -> dict[str, An
         "groups": list(flag.groups) if flag else [],
         "state": flag_set.told(state) if flag else "no effect",
         "declared": declared,
+        "off": flag is None or state == {"to": flag.off},
         "switched": override is not None,
         "differs": override is not None and (flag is None or override["state"] != flag.state),
         "since": mark.get("at", ""),
@@ -71,7 +72,7 @@ def _row(key: str, flag: Flag | None, live: Live, now: datetime) -> dict[str, An
         "until": until,
         "over": bool(until) and (_seconds(until, now) or 0) > 0,
         "expires": expires.isoformat() if expires else None,
-        "expired": bool(expires) and expires < now.date(),
+        "expired": flag is not None and flag.expired(now.date()),
     }
 
 
@@ -167,7 +168,7 @@ def panic(found: Mapping[str, Any], minutes: float | str, group: str) -> list[di
             return group in row["groups"]
         return row["kind"] == "release" and row["changed_seconds"] is not None and row["changed_seconds"] <= float(minutes) * 60
 
-    return [row for row in found["flags"] if row["declared"] != "not declared" and row["state"] != "off" and meant(row)]
+    return [row for row in found["flags"] if not row["off"] and meant(row)]
 
 
 def panic_lines(chosen: Sequence[Mapping[str, Any]], minutes: float | str, group: str) -> list[str]:
