@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, flag_live, flag_publish, flag_samples, flag_set, flag_view
+from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_live, flag_publish, flag_set, flag_view
 
 _SPEC: dict[str, Any] = {
     "argument_spec": {
@@ -70,6 +70,9 @@ class ActionModule(ActionBase):
         return {"failed": True, "msg": f"Nothing was changed: others have changed flags {_TRIES} times meanwhile. Run the same command again."}
 
     def _decided(self, given: dict[str, Any], decision: flag_live.Decision, line: bytes) -> dict[str, Any]:
+        # Read where it is needed: each host's worker reads this file anew, and most of them only bring the line.
+        from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, flag_samples
+
         answer = {
             "changed": decision.changed,
             "generation": decision.live.generation,
@@ -130,6 +133,8 @@ class ActionModule(ActionBase):
 
 
 def _order(given: dict[str, Any]) -> flag_live.Order:
+    from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock
+
     now = datetime.now(tz=UTC)
     by = deployment_lock.somebody(given["by"])
     return flag_live.Order(by, given["on_behalf_of"] or None, given["reason"], flag_live.utc(now), flag_live.until(given["until"], now))
