@@ -21,9 +21,9 @@ lint unit sanity browser: ## one part of the tests alone
 	@tools/setup
 	@tools/test $@
 
-molecule: ## the roles on throwaway hosts; one of them: make molecule ROLE=app
+molecule: ## the roles on throwaway hosts of Debian 12 and 13; one of them: make molecule ROLE=app
 	@tools/setup bookworm trixie $(if $(filter bare,$(ROLE)),bookworm-bare)
-	@tools/test molecule $(ROLE)
+	@LONG=1 tools/test molecule $(ROLE)
 
 fleet: setup ## what only several hosts can show, twenty deployments in a row among it
 	@LONG=1 DEPLOYMENTS=20 tools/test fleet
