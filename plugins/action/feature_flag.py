@@ -58,10 +58,11 @@ class ActionModule(ActionBase):
         """Read, decide, replace unless somebody else was quicker; then again by what that one has made."""
         try:
             order = _order(given)
+            changes = flag_view.changes(given["changes"])
             flags = flag_set.load(Path(given["declared"]))
             for _ in range(_TRIES):
                 live, line = self._state(given["environment"])
-                decision = flag_live.decide(flags, live, line, given["changes"], order, given["groups"], datetime.now(tz=UTC).date(), given["above"])
+                decision = flag_live.decide(flags, live, line, changes, order, given["groups"], datetime.now(tz=UTC).date(), given["above"])
                 if self._task.check_mode or not decision.changed or self._swap(live, decision):
                     return self._decided(given, decision, line)
         except (ValueError, AnsibleConnectionFailure) as error:

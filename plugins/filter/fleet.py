@@ -119,17 +119,10 @@ def flag_keeper(store_hosts: Sequence[str]) -> str:
     """The host that keeps which flags are live, the first of these; raise in words when there is none (as above)."""
     if not store_hosts:
         raise AnsibleFilterError(
-            "This inventory names no host that keeps which flags are live. Set release_store_hosts, as inventories/production/group_vars/all.yml does."
+            "This inventory names no host that keeps which flags are live. Set release_store_hosts, as inventories/production/group_vars/all.yml "
+            "does."
         )
     return store_hosts[0]
-
-
-def flag_changes(flag: str, words: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What was typed of one flag as the changes of a switch, none where nothing was typed; raise in words when it cannot be meant."""
-    try:
-        return flag_view.changes(flag, words)
-    except ValueError as error:
-        raise AnsibleFilterError(str(error)) from None
 
 
 def panic_changes(flags: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -159,7 +152,6 @@ class FilterModule:
             "maintenance_refusal": maintenance.refusal,
             "maintenance_left": maintenance.left_over,
             "flag_keeper": flag_keeper,
-            "flag_changes": flag_changes,
             "flag_missed": flag_view.missed,
             "flag_table": flag_view.table,
             "panic_flags": flag_view.panic,

@@ -22,9 +22,11 @@ version_added: 0.1.0
 options:
   state:
     description:
-      - V(decided) makes the O(changes), all in one generation, on the host that keeps the live state; without any it follows what is declared by now and
-        keeps every switch. It fails in words, with nothing changed, where a flag or a variant is not known, a rule is broken, or somebody may not.
-      - V(published) brings O(content) to the host of the task. A host that cannot be reached, or refuses, is a result with RV(trouble), not a failure.
+      - V(decided) makes the O(changes), all in one generation, on the host that keeps the live state; without any it follows what is declared by
+        now and keeps every switch. It fails in words, with nothing changed, where a flag or a variant is not known, a rule is broken, or somebody
+        may not.
+      - V(published) brings O(content) to the host of the task. A host that cannot be reached, or refuses, is a result with RV(trouble), not a
+        failure.
       - V(read) looks what the host of the task holds.
       - V(live) tells of each flag what is live, declared and switched, of the host that keeps the live state.
     type: str
@@ -38,8 +40,8 @@ options:
     type: path
   changes:
     description:
-      - For each flag that is to be switched, its name, and how in a dictionary with one of C(state) (V(on), V(off), a variant, or V(reset) for what is
-        declared), C(percent) and C(rule).
+      - For each flag that is to be switched, its name, and how in a dictionary with one of C(state) (V(on), V(off), a variant, or V(reset) for
+        what is declared), C(percent) and C(rule).
     type: dict
     default: {}
   groups:
@@ -127,9 +129,9 @@ summary:
   sample: "checkout: off (was 10 %), generation 8"
 flags:
   description: >-
-    With O(state=decided), for each flag that was asked for or has changed, C(flag), C(before), C(after) and C(changed). With O(state=live), for each flag
-    C(kind), C(owner), C(groups), C(state), C(declared), C(switched), C(differs), C(since), C(by), C(reason), C(until), C(over) (that end has passed),
-    C(expires), C(expired), and the seconds since it was switched (C(age_seconds)) or changed at all (C(changed_seconds)).
+    With O(state=decided), for each flag that was asked for or has changed, C(flag), C(before), C(after) and C(changed). With O(state=live), for
+    each flag C(kind), C(owner), C(groups), C(state), C(off), C(declared), C(switched), C(differs), C(since), C(by), C(reason), C(until), C(over)
+    (that end has passed), C(expires), C(expired), and the seconds since it was switched (C(age_seconds)) or changed at all (C(changed_seconds)).
   returned: with O(state=decided) and O(state=live)
   type: list
   elements: dict

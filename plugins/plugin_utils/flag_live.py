@@ -167,6 +167,8 @@ def parse_swap(stdout: str) -> bool:
 
 
 def _answer(stdout: str) -> tuple[str, str]:
+    # A terminal, which ssh has where nothing is piped in, ends lines in its own way.
+    stdout = stdout.replace("\r\n", "\n")
     match = _LINES.search(stdout)
     return (match[1], stdout[: match.start()]) if match else ("", stdout)
 
@@ -226,7 +228,7 @@ def decide(
     """
     overrides = _overrides(flags, live, changes, order, groups, today)
     as_it_was = _rendered(flags, live)
-    if overrides == live.overrides and live.generation > above and hashlib.sha256(as_it_was).hexdigest() == live.digest:
+    if overrides == live.overrides and live.generation >= above and hashlib.sha256(as_it_was).hexdigest() == live.digest:
         rows = [_row(flags, live, live, key) for key in changes]
         return Decision(live, as_it_was, rows, line != as_it_was, summary(rows, live.generation))
     after = live._replace(generation=max(live.generation, above) + 1, overrides=overrides)
@@ -294,7 +296,7 @@ def _overrides(
 def _asked(flags: Mapping[str, Flag], live: Live, key: str, words: Mapping[str, Any], today: date) -> State | None:
     if key in flags:
         return flag_set.asked(flags[key], words, today)
-    if key in live.overrides and words == {"state": "reset"}:
+    if key in live.overrides and dict(words) == {"state": "reset"}:
         return None
     near = difflib.get_close_matches(key, flags, n=1)
     known = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(flags)) or 'none'}"

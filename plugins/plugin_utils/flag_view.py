@@ -17,17 +17,21 @@ from .flag_set import Flag
 _HEADS = ("flag", "state", "declared", "since", "by", "why", "age", "expires", "remarks")
 
 
-def changes(flag: str, words: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What was typed, ``words`` with None for what was not, as the changes of a switch; raises ValueError in words."""
-    typed = {name: value for name, value in words.items() if value is not None}
-    ways = "-e state=on, -e state=off, -e state=reset, -e percent=10 or -e rule='transaction_volume >= 100000'"
-    if not flag and not typed:
-        return {}
-    if not flag:
-        raise ValueError(f"Which flag? Say it with -e flag=NAME (it was to be {', '.join(f'{name}={value}' for name, value in typed.items())}).")
-    if len(typed) != 1:
-        raise ValueError(f"How is {flag} to be? Say one of {ways} (there was {', '.join(typed) or 'none'}).")
-    return {flag: typed}
+def changes(typed: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What was typed of each flag, None for what was not, as the changes of a switch; raises ValueError in words."""
+    found = {}
+    for flag, words in typed.items():
+        said = {name: value for name, value in words.items() if value is not None}
+        told = ", ".join(f"{name}={value}" for name, value in said.items())
+        if not flag and not said:
+            continue
+        if not flag:
+            raise ValueError(f"which flag is to be {told}? Say it with -e flag=NAME")
+        if len(said) != 1:
+            ways = "-e state=on, -e state=off, -e state=reset, -e percent=10, or -e rule='transaction_volume >= 100000'"
+            raise ValueError(f"how is {flag} to be? Say one of {ways} (there was {told or 'none'})")
+        found[str(flag)] = said
+    return found
 
 
 def diff(rows: Sequence[Mapping[str, Any]], before: Sequence[str], after: Sequence[str]) -> dict[str, str]:
@@ -57,6 +61,7 @@ def _row(key: str, flag: Flag | None, live: Live, now: datetime) -> dict[str, An
         "groups": list(flag.groups) if flag else [],
         "state": flag_set.told(state) if flag else "no effect",
         "declared": declared,
+        "off": flag is None or state == {"to": flag.off},
         "switched": override is not None,
         "differs": override is not None and (flag is None or override["state"] != flag.state),
         "since": mark.get("at", ""),
@@ -67,7 +72,7 @@ def _row(key: str, flag: Flag | None, live: Live, now: datetime) -> dict[str, An
         "until": until,
         "over": bool(until) and (_seconds(until, now) or 0) > 0,
         "expires": expires.isoformat() if expires else None,
-        "expired": bool(expires) and expires < now.date(),
+        "expired": flag is not None and flag.expired(now.date()),
     }
 
 
@@ -163,7 +168,7 @@ def panic(found: Mapping[str, Any], minutes: float | str, group: str) -> list[di
             return group in row["groups"]
         return row["kind"] == "release" and row["changed_seconds"] is not None and row["changed_seconds"] <= float(minutes) * 60
 
-    return [row for row in found["flags"] if row["declared"] != "not declared" and row["state"] != "off" and meant(row)]
+    return [row for row in found["flags"] if not row["off"] and meant(row)]
 
 
 def panic_lines(chosen: Sequence[Mapping[str, Any]], minutes: float | str, group: str) -> list[str]:

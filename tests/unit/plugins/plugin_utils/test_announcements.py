@@ -95,6 +95,12 @@ def test_each_event_in_words(event: dict[str, Any], words: str) -> None:
     assert line.endswith("(run 20261125T100000Z-abcdef)")
 
 
+def test_a_switch_of_flags_names_the_environment_and_what_was_switched() -> None:
+    told = said({"event": "flag", "text": "checkout: off (was 10 %), generation 8"}, kind="flag", app="all", version="", reason="nobody can pay")
+    assert told == ("flags in lab: checkout: off (was 10 %), generation 8, by ada@desk, because: nobody can pay (run 20261125T100000Z-abcdef)")
+    assert ", by ada@desk, no reason given (run" in said({"event": "flag", "text": "x"}, kind="flag", reason="")
+
+
 def test_a_rollback_that_went_well_is_rolled_back_and_one_that_did_not_failed() -> None:
     assert announcements.outcome("rollback", {}, True, True, False) == "rolled_back"
     assert announcements.outcome("rollback", ABORTED, False, True, False) == "failed"

@@ -1,0 +1,162 @@
+"""Feature flags are switched under load on every host; who did not get them is named, and right after the next run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import LAB, Fleet, Run, environment, long, under_load
+
+PLAYBOOK = "playbooks/flag.yml"
+FOLDER = "/var/lib/tossable/flags"
+FLAG = "checkout"
+
+
+class Held(NamedTuple):
+    """What lies on a host: generation, what is published of the flag, the digest and the time of the file (seconds)."""
+
+    generation: int
+    flag: dict[str, Any]
+    digest: str
+    modified: float
+
+
+def held(fleet: Fleet, host: str) -> Held:
+    text, digest, modified = fleet.on(host, f"cd {FOLDER} && cat flags.json && sha256sum <flags.json && stat -c %.9Y flags.json").splitlines()
+    found = json.loads(text)
+    return Held(found["metadata"]["generation"], found["flags"][FLAG], digest.split()[0], float(modified))
+
+
+def alike(fleet: Fleet) -> Held:
+    """What all hosts hold, which is what the ops host holds; the time is that of the host where it came last."""
+    found = [held(fleet, host) for host in fleet.hosts()]
+    assert {one.digest for one in found} == {held(fleet, "ops1").digest}, found
+    return max(found, key=lambda one: one.modified)
+
+
+def switch(fleet: Fleet, *words: str) -> Run:
+    return fleet.play(PLAYBOOK, "-e", f"flag={FLAG}", *(option for word in words for option in ("-e", word)))
+
+
+def must(fleet: Fleet, *words: str) -> str:
+    done = switch(fleet, *words)
+    assert done.code == 0, done.output[-6000:]
+    return done.message()
+
+
+@pytest.fixture(autouse=True)
+def as_declared(fleet: Fleet) -> Iterator[None]:
+    """Every test begins with the flag as it is declared, off, and leaves it so."""
+    must(fleet, "state=reset")
+    yield
+    must(fleet, "state=reset")
+
+
+def test_a_flag_is_switched_under_load_on_every_host(fleet: Fleet) -> None:
+    before = alike(fleet)
+    assert before.flag["defaultVariant"] == "off"
+    wanted = [("state=on", "checkout: on (was off)"), ("percent=10", "checkout: 10 % (was on)"), ("state=off", "checkout: off (was 10 %)")]
+    with under_load("flags") as running:
+        for word, said in wanted:
+            shown = must(fleet, word, "reason='to see it'", "by=ada")
+            after = alike(fleet)
+            assert f"{said}, generation {before.generation + 1}" in shown
+            assert (after.generation, after.modified > before.modified) == (before.generation + 1, True)
+            before = after
+        running.wait_for(running.sent() + 50, 30)
+    assert running.summary["failed"] == 0, running.failures(5)
+    noted = [record for record in fleet.ledger() if record["kind"] == "flag"][-3:]
+    assert [(one["text"].partition(",")[0], one["by"], one["reason"]) for one in noted] == [(said, "ada", "to see it") for _, said in wanted]
+    again = switch(fleet, "state=off")
+    assert "checkout: off already" in again.message()
+    assert "changed=0" in again.output
+    assert alike(fleet) == before
+
+
+def test_a_host_that_hangs_is_named_and_right_after_the_next_run(fleet: Fleet) -> None:
+    *others, last = fleet.hosts()
+    before = held(fleet, last)
+    subprocess.run(["podman", "pause", f"{LAB}-{last}"], env=environment(), check=True, capture_output=True)
+    try:
+        missed = switch(fleet, "state=on")
+    finally:
+        subprocess.run(["podman", "unpause", f"{LAB}-{last}"], env=environment(), check=True, capture_output=True)
+    assert missed.code == 2, missed.output
+    assert (
+        f"1 of {len(others) + 1} hosts did not get the flags (generation {before.generation + 1}); all others have them: - {last}: "
+        in missed.message()
+    )
+    assert {held(fleet, host).generation for host in others} == {before.generation + 1}
+    # It may have done what it was told before it hung, once it goes on.
+    assert held(fleet, last).generation in (before.generation, before.generation + 1)
+    fleet.must(PLAYBOOK)
+    assert alike(fleet).generation == before.generation + 1
+    assert f"all {len(others) + 1} hosts hold generation {before.generation + 1}" in fleet.must("playbooks/flags.yml").message()
+
+
+def test_a_broken_file_is_shown_and_repaired_by_the_next_run(fleet: Fleet) -> None:
+    first, *_others = fleet.hosts()
+    before = alike(fleet)
+    fleet.on(first, f"cd {FOLDER} && head -c 200 flags.json >broken && mv broken flags.json")
+    assert f"- {first}: its file is damaged" in fleet.must("playbooks/flags.yml").message()
+    repaired = fleet.must(PLAYBOOK).output
+    assert f"changed: [{first}]" in repaired
+    assert alike(fleet).digest == before.digest
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("flag=chekout", "state=on"), "There is no flag 'chekout' in the folder flags beside the inventory (did you mean checkout?)"),
+        (("flag=checkout", "state=blue"), "there is no variant 'blue'"),
+        (("flag=checkout", "rule='plan =='"), "rule"),
+        (("flag=checkout", "percent=101"), "percent is a number from 0 to 100"),
+        (("flag=checkout",), "How is checkout to be?"),
+        (("state=on",), "Which flag is to be state=on?"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_meant_is_refused_and_no_file_touched(fleet: Fleet, words: tuple[str, ...], said: str) -> None:
+    look = f"cd {FOLDER} && stat -c '%n %i %.9Y' *.json && sha256sum *.json"
+    before = {host: fleet.on(host, look) for host in [*fleet.hosts(), "ops1"]}
+    refused = fleet.play(PLAYBOOK, *(option for word in words for option in ("-e", word)))
+    assert refused.code == 2
+    assert "Nothing was changed." in refused.message()
+    assert said in refused.message()
+    assert {host: fleet.on(host, look) for host in before} == before
+
+
+def test_panic_switches_off_what_changed_lately_once_somebody_has_agreed(fleet: Fleet) -> None:
+    assert "no flag of the group 'orders' is on" in fleet.must("playbooks/panic.yml", "-e", "group=orders").message()
+    must(fleet, "state=on", "reason='the new checkout'")
+    refused = fleet.play("playbooks/panic.yml")
+    assert (refused.code, "nobody agreed" in refused.message(), alike(fleet).flag["defaultVariant"]) == (2, True, "on")
+    shown = fleet.must("playbooks/panic.yml", "-e", "confirm=panic", "-e", "reason='nobody can pay'").message()
+    assert "checkout: on -> off (release, owner shop; changed" in shown
+    assert "the new checkout" in shown
+    assert alike(fleet).flag["defaultVariant"] == "off"
+    assert "nobody can pay" in fleet.must("playbooks/flags.yml").message()
+
+
+def test_check_mode_shows_what_users_would_get_and_changes_nothing(fleet: Fleet) -> None:
+    before = alike(fleet)
+    shown = fleet.play(PLAYBOOK, "-e", f"flag={FLAG}", "-e", "state=on", "--check", "--diff")
+    assert shown.code == 0, shown.output
+    assert "-checkout for nobody known: false (off)" in shown.output
+    assert "+checkout for nobody known: true (on)" in shown.output
+    assert alike(fleet) == before
+
+
+@long
+def test_a_hundred_switches_in_a_row_fail_no_request_and_leave_no_host_behind(fleet: Fleet) -> None:
+    before = alike(fleet)
+    with under_load("flags-hundred", rate=50.0) as running:
+        for number in range(1, 101):
+            must(fleet, f"percent={number}")
+            after = alike(fleet)
+            assert (after.generation, after.modified > before.modified) == (before.generation + 1, True)
+            before = after
+    assert running.summary["failed"] == 0, running.failures(5)

@@ -1,0 +1,144 @@
+"""Deciding, bringing and looking together; only the connection is left out: the ops host and the hosts are folders of this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.tossable.fleet.plugins.action import feature_flag as action
+from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_publish
+
+DECLARED = """\
+flags:
+  checkout: {purpose: Buy, owner: shop, kind: release, expires: 2099-01-01, state: off}
+  banner: {purpose: Tell, owner: shop, kind: ops, state: on}
+"""
+
+
+class Machine(action.ActionModule):
+    """The action on a machine whose flags lie in a folder."""
+
+    def __init__(self, folder: Path, check_mode: bool = False, diff: bool = False) -> None:
+        self.folder = folder
+        self.reachable = True
+        self.before_swap: list[Any] = []
+        self._task = types.SimpleNamespace(check_mode=check_mode, diff=diff)
+
+    def _low_level_execute_command(self, command: str, in_data: bytes | None = None) -> dict[str, Any]:
+        if not self.reachable:
+            raise AnsibleConnectionFailure("no route")
+        if "tell swapped" in command and self.before_swap:
+            self.before_swap.pop()()
+        command = command.replace(flag_publish.FOLDER, str(self.folder))
+        done = subprocess.run(["sh", "-c", command], input=in_data or b"", capture_output=True, check=False)
+        return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
+
+    def decide(self, declared: Path, **changes: Any) -> dict[str, Any]:
+        return self._decide({**GIVEN, "declared": str(declared), "changes": changes})
+
+
+GIVEN: dict[str, Any] = {
+    "environment": "lab",
+    "groups": {},
+    "by": "ada",
+    "on_behalf_of": "",
+    "reason": "to see",
+    "until": "",
+    "above": 0,
+    "samples": None,
+}
+
+
+@pytest.fixture
+def declared(tmp_path: Path) -> Path:
+    folder = tmp_path / "flags"
+    folder.mkdir()
+    (folder / "shop.yml").write_text(DECLARED)
+    return folder
+
+
+@pytest.fixture
+def ops(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "ops")
+
+
+def test_what_is_decided_is_what_hosts_get(tmp_path: Path, declared: Path, ops: Machine) -> None:
+    decided = ops.decide(declared, checkout={"state": "on", "percent": None})
+    assert (decided["changed"], decided["generation"], decided["summary"]) == (True, 1, "checkout: on (was off), generation 1")
+    host = Machine(tmp_path / "app1")
+    got = host._publish({"content": decided["content"]})
+    assert (got["reachable"], got["changed"], got["generation"], got["digest"], got["trouble"]) == (True, True, 1, decided["digest"], "")
+    assert not host._publish({"content": decided["content"].rstrip("\n")})["changed"]
+    assert host._read({})["digest"] == decided["digest"]
+    assert not ops.decide(declared)["changed"]
+
+
+def test_a_line_too_long_for_an_argument_comes_there_as_well(tmp_path: Path) -> None:
+    line = json.dumps({"flags": {"x": "y" * 200_000}, "metadata": {"environment": "lab", "generation": 3}}, separators=(",", ":"))
+    assert Machine(tmp_path / "app1")._publish({"content": line})["changed"]
+
+
+def test_somebody_who_was_quicker_is_not_overwritten(tmp_path: Path, declared: Path, ops: Machine) -> None:
+    ops.decide(declared)
+    other = Machine(ops.folder)
+    ops.before_swap = [lambda: other.decide(declared, banner={"state": "off"})]
+    decided = ops.decide(declared, checkout={"state": "on"})
+    assert decided["generation"] == 3
+    shown = {row["flag"]: row["state"] for row in ops._live({**GIVEN, "declared": str(declared)})["flags"]}
+    assert shown == {"banner": "off", "checkout": "on"}
+    ops.before_swap = [lambda n=n: other.decide(declared, banner={"percent": n}) for n in range(1, 20)]
+    assert "others have changed flags 10 times meanwhile" in ops.decide(declared, checkout={"state": "off"})["msg"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"chekout": {"state": "on"}}, "Nothing was changed. There is no flag 'chekout'"),
+        ({"checkout": {"state": None}}, "How is checkout to be?"),
+        ({"": {"percent": "10"}}, "Which flag is to be percent=10?"),
+        ({"checkout": {"rule": "plan =="}}, "rule"),
+    ],
+)
+def test_what_cannot_be_meant_changes_nothing(declared: Path, ops: Machine, changes: dict[str, Any], said: str) -> None:
+    refused = ops.decide(declared, **changes)
+    assert refused["failed"]
+    assert said in refused["msg"]
+    assert not ops.folder.exists()
+
+
+def test_check_mode_only_says_and_shows_what_users_would_get(tmp_path: Path, declared: Path, ops: Machine) -> None:
+    ops.decide(declared)
+    before = (ops.folder / "state.json").read_bytes()
+    checked = Machine(ops.folder, check_mode=True, diff=True).decide(declared, checkout={"state": "on"})
+    assert (checked["changed"], checked["generation"]) == (True, 2)
+    assert "checkout for nobody known: false (off)\n" in checked["diff"]["before"]
+    assert "checkout for nobody known: true (on)\n" in checked["diff"]["after"]
+    assert (ops.folder / "state.json").read_bytes() == before
+    host = Machine(tmp_path / "app1", check_mode=True)
+    assert host._publish({"content": checked["content"]})["changed"]
+    assert not host.folder.exists()
+
+
+def test_who_cannot_be_reached_is_a_result(declared: Path, ops: Machine) -> None:
+    ops.reachable = False
+    assert ops._publish({"content": '{"metadata":{"generation":1}}'}) == {
+        "reachable": False,
+        "generation": 0,
+        "digest": "",
+        "trouble": "it cannot be reached: no route",
+    }
+    assert ops.decide(declared)["msg"] == "Nothing was changed. The ops host cannot be reached: no route"
+    assert ops._publish({"content": "{}"})["failed"]
+
+
+def test_the_live_state_is_told_with_what_is_declared(declared: Path, ops: Machine) -> None:
+    ops.decide(declared, checkout={"state": "on"})
+    live = ops._live({**GIVEN, "declared": str(declared)})
+    assert (live["generation"], live["overrides"]["checkout"]["reason"]) == (1, "to see")
+    (ops.folder / "state.json").write_text("{")
+    assert "state.json is damaged" in ops._live({**GIVEN, "declared": str(declared)})["msg"]

@@ -1,0 +1,128 @@
+"""What operators are shown of flags, from what actions return."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_set, flag_view
+from ansible_collections.tossable.fleet.plugins.plugin_utils.flag_live import Live
+
+NOW = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
+DECLARED = """\
+flags:
+  checkout: {purpose: Buy, owner: shop, kind: release, expires: 2026-11-24, state: off, groups: [orders]}
+  search: {purpose: Find, owner: shop, kind: release, expires: 2026-11-25, state: on}
+  banner: {purpose: Tell, owner: news, kind: ops, state: on, groups: [orders]}
+"""
+
+
+def override(state: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"state": state, "by": "ada", "at": "2026-11-25T15:00:00Z", "reason": "to\nsee", "until": None, "on_behalf_of": None, **more}
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "shop.yml").write_text(DECLARED)
+    overrides = {
+        "checkout": override({"percent": 10}, until="2026-11-25T17:00:00Z", on_behalf_of="eve"),
+        "banner": override({"to": "on"}, until="2026-11-26T00:00:00Z"),
+        "gone": override({"to": "on"}),
+    }
+    mark = {"by": "lin", "reason": "", "at": "2026-11-25T17:30:00Z"}
+    live = Live("lab", 8, overrides, {"checkout": {**mark, "at": "2026-11-25T15:00:00Z"}, "search": mark, "banner": mark}, "d" * 64)
+    return {"generation": 8, "digest": "d" * 64, "flags": flag_view.rows(flag_set.load(tmp_path), live, NOW)}
+
+
+def test_the_table_says_what_differs_since_when_by_whom_and_what_is_over(found: dict[str, Any]) -> None:
+    over = "its end has passed (2026-11-25T17:00:00Z): state=reset, or another until"
+    expired = "EXPIRED 2026-11-24: remove the flag from the code, or give it another date"
+    lines = [" ".join(line.split()) for line in flag_view.table(found, {"app1": {"digest": "d" * 64}})]
+    assert lines == [
+        "flag state declared since by why age expires remarks",
+        "banner on - 2026-11-25T15:00:00Z ada to see 3 h - until 2026-11-26T00:00:00Z",
+        f"checkout 10 % off 2026-11-25T15:00:00Z ada for eve to see 3 h 2026-11-24 {expired}; {over}",
+        "gone no effect not declared 2026-11-25T15:00:00Z ada to see 3 h - its declaration is gone: state=reset takes the switch away",
+        "search on - 2026-11-25T17:30:00Z lin - 30 min 2026-11-25",
+        "",
+        "all 1 hosts hold generation 8",
+    ]
+
+
+HOSTS: dict[str, dict[str, Any]] = {
+    "app1": {"generation": 8, "digest": "d" * 64, "trouble": ""},
+    "app2": {"generation": 7, "digest": "c" * 64, "trouble": ""},
+    "app3": {"generation": 0, "digest": "", "trouble": "it cannot be reached: no route"},
+    "app4": {"failed": True, "msg": "Timed out after\n15 second(s)."},
+}
+
+
+def test_hosts_that_differ_are_named_with_what_they_hold(found: dict[str, Any]) -> None:
+    said = [
+        "- app2: it holds generation 7, and 8 is live",
+        "- app3: it cannot be reached: no route",
+        "- app4: no answer: Timed out after 15 second(s)., and 8 is live",
+    ]
+    table = flag_view.table(found, HOSTS)
+    assert table[-3:] == said
+    assert table[-4].startswith("3 of 4 hosts do not hold generation 8")
+    missed = flag_view.missed(found, HOSTS).splitlines()
+    assert missed[1:4] == said
+    assert "run the same command again" in missed[4]
+    assert flag_view.missed(found, {"app1": HOSTS["app1"]}) == ""
+    assert flag_view.missed(found, HOSTS, check=True) == ""
+
+
+def test_hosts_that_are_ahead_mean_that_the_live_state_was_lost(found: dict[str, Any]) -> None:
+    ahead = {"app1": {"generation": 57, "digest": "e" * 64, "trouble": "it holds generation 57, which is later"}}
+    assert "run the same command again with -e above=57" in flag_view.missed(found, ahead)
+
+
+def test_nothing_published_is_said_as_that(found: dict[str, Any]) -> None:
+    assert flag_view.table({**found, "generation": 0, "digest": ""}, HOSTS)[-1].startswith("nothing was published yet")
+    assert flag_view.table({**found, "flags": []}, {"app1": HOSTS["app1"]})[0] == "no flag is declared"
+
+
+def test_panic_is_about_releases_that_changed_lately_or_a_group(found: dict[str, Any]) -> None:
+    def names(*given: Any) -> list[str]:
+        return [row["flag"] for row in flag_view.panic(found, *given)]
+
+    assert names(60, "") == ["search"]
+    assert names("240", "") == ["checkout", "search"]
+    assert names(1, "orders") == ["banner", "checkout"]
+    (line,) = flag_view.panic_lines(flag_view.panic(found, 60, ""), 60, "")
+    assert line == "search: on -> off (release, owner shop; changed 30 min ago by lin, no reason given)"
+    assert "no flag of kind release that is on has changed within 5 minutes" in flag_view.panic_lines([], 5, "")[0]
+    assert "no flag of the group 'x' is on" in flag_view.panic_lines([], 5, "x")[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ({}, {}),
+        ({"": {"state": None, "percent": None}}, {}),
+        ({"a": {"state": None, "percent": 0}}, {"a": {"percent": 0}}),
+        ({"a": {"state": False}, "b": {"state": "off"}}, {"a": {"state": False}, "b": {"state": "off"}}),
+    ],
+)
+def test_what_was_typed_becomes_changes(typed: dict[str, Any], meant: dict[str, Any]) -> None:
+    assert flag_view.changes(typed) == meant
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"": {"percent": 10}}, "which flag is to be percent=10"),
+        ({"a": {"percent": None}}, "there was none"),
+        ({"a": {"percent": 1, "state": "on"}}, "there was percent=1, state=on"),
+    ],
+)
+def test_what_was_typed_by_half_is_refused(typed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        flag_view.changes(typed)
+
+
+def test_spans_are_told_in_one_word() -> None:
+    assert [flag_view.span(one) for one in (None, -3, 59, 60, 3599, 3600, 90000)] == ["", "0 s", "59 s", "1 min", "59 min", "1 h", "1 d"]
