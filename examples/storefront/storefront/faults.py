@@ -6,6 +6,7 @@ STOREFRONT_FAULT, or a file FAULT in the release, holds one or more of these, se
     crash-at-start     ends before it listens
     crash-after:20     ends without a word at the 20th page or order
     error-rate:0.05    answers every 20th page or order with an exception
+    checkout-errors:0.5    does so with every second page, but only for whom the flag `checkout` is on
     slow:500ms         takes so much longer for every page or order
     exit-after:20s     ends without a word so long after its start
     ready-for:3s       says so long that it is ready, then for ever that it is not
@@ -25,12 +26,13 @@ class InjectedError(Exception):
 
 @dataclass(frozen=True)
 class Faults:
-    """`error_rate` is a share of requests, `crash_after` a number of requests, the others are seconds (0: never)."""
+    """`error_rate` and `checkout_errors` are shares of requests, `crash_after` a number of requests, the others are seconds (0: never)."""
 
     never_ready: bool = False
     crash_at_start: bool = False
     crash_after: int = 0
     error_rate: float = 0.0
+    checkout_errors: float = 0.0
     slow: float = 0.0
     exit_after: float = 0.0
     ready_for: float = 0.0
@@ -40,6 +42,10 @@ class Faults:
     def fails(self, number: int) -> bool:
         """Whether the request of this number (from 1) is one that fails: evenly spread, and the same in every run."""
         return int(number * self.error_rate) > int((number - 1) * self.error_rate)
+
+    def fails_in_checkout(self, number: int) -> bool:
+        """The same for pages with the new checkout: what a flag can be switched off for, and the release stays."""
+        return int(number * self.checkout_errors) > int((number - 1) * self.checkout_errors)
 
     def unready(self, age: float) -> str | None:
         """Why it is not ready so many seconds after its start, None when it is."""
@@ -61,8 +67,8 @@ def parse(text: str) -> Faults:
             found[word.replace("-", "_")] = True
         elif name == "crash-after" and value.isdecimal():
             found["crash_after"] = int(value)
-        elif name == "error-rate" and re.fullmatch(r"0(\.\d+)?|1(\.0+)?", value):
-            found["error_rate"] = float(value)
+        elif name in ("error-rate", "checkout-errors") and re.fullmatch(r"0(\.\d+)?|1(\.0+)?", value):
+            found[name.replace("-", "_")] = float(value)
         elif name == "slow" and (match := re.fullmatch(r"(\d+)ms", value)):
             found["slow"] = int(match[1]) / 1000
         elif name in ("exit-after", "ready-for", "flapping", "deaf-after") and (match := re.fullmatch(r"(\d+)s", value)):

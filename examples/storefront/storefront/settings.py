@@ -13,7 +13,9 @@ from . import ROOT
 
 @dataclass(frozen=True)
 class Settings:
-    """`status`: where the status page is, "" for nowhere; `stop_seconds`: how long requests in flight may take once the process was asked to stop."""
+    """`status`: where the status page is, "" for nowhere; `stop_seconds`: how long requests in flight may take once the process was asked to stop;
+    `flags`: the file with feature flags, None for none.
+    """
 
     port: int
     release: str
@@ -23,6 +25,7 @@ class Settings:
     stop_seconds: int
     worker_seconds: float
     status: str = ""
+    flags: Path | None = None
 
 
 def load(environment: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings:
@@ -36,6 +39,7 @@ def load(environment: Mapping[str, str] = os.environ, root: Path = ROOT) -> Sett
         stop_seconds=int(environment.get("STOREFRONT_STOP_SECONDS", "15")),
         worker_seconds=float(environment.get("STOREFRONT_WORKER_SECONDS", "5")),
         status=environment.get("STOREFRONT_STATUS", "").rstrip("/"),
+        flags=Path(environment["FLAGD_OFFLINE_FLAG_SOURCE_PATH"]) if environment.get("FLAGD_OFFLINE_FLAG_SOURCE_PATH") else None,
     )
 
 

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import os
+import secrets
 import signal
 import threading
 import time
@@ -22,7 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import settings, store
+from . import flags, settings, store
 from .catalogue import PRODUCTS, check_order, total
 from .faults import Faults, InjectedError, parse
 
@@ -32,6 +33,7 @@ prometheus_client.disable_created_metrics()
 HERE = Path(__file__).parent
 MAX_ORDER_BYTES = 4096
 MAX_SLOW_SECONDS = 30.0
+VISITOR = "visitor"
 
 REQUESTS = prometheus_client.Counter("http_requests", "Requests answered.", ["method", "path", "status", "release"])
 SECONDS = prometheus_client.Histogram(
@@ -52,6 +54,7 @@ class Shop:
     def __init__(self, chosen: settings.Settings, faults: Faults) -> None:
         self.settings = chosen
         self.faults = faults
+        self.flags = flags.Flags(chosen.flags)
         self.visits = 0
         self.began = time.monotonic()
         environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True)
@@ -79,10 +82,21 @@ class Shop:
         if self.faults.fails(self.visits):
             raise InjectedError(f"request {self.visits} fails on purpose")
 
-    async def page(self, _request: Request) -> Response:
+    def who(self, request: Request) -> tuple[flags.EvaluationContext, str]:
+        """The user as the flags see them, and the cookie that a new visitor is given: whoever comes again gets the same share of a percentage."""
+        known = request.cookies.get(VISITOR, "")[:64]
+        visitor = known or secrets.token_hex(8)
+        return flags.user(request.query_params, visitor), "" if known or "targetingKey" in request.query_params else visitor
+
+    async def page(self, request: Request) -> Response:
+        user, visitor = self.who(request)
+        given = self.flags.values(user)
         await self.visit()
+        if given["checkout"] and self.faults.fails_in_checkout(self.visits):
+            raise InjectedError(f"request {self.visits} fails on purpose in the new checkout")
         text = self.template.render(
-            products=PRODUCTS.values(),
+            flags=given,
+            products=list(PRODUCTS.values()),
             best=[PRODUCTS[name] for name in store.best_sellers(self.settings.shared) if name in PRODUCTS],
             release=self.settings.release,
             host=self.settings.host,
@@ -90,7 +104,16 @@ class Shop:
             style=self.style,
             script=self.script,
         )
-        return HTMLResponse(text, headers=self.headers)
+        answer = HTMLResponse(text, headers=self.headers)
+        if visitor:
+            answer.set_cookie(VISITOR, visitor, max_age=365 * 86400, httponly=True, samesite="lax")
+        return answer
+
+    async def what_flags_give(self, request: Request) -> Response:
+        """What the user of the query gets of each flag, for those who want to see it before they switch."""
+        user, _visitor = self.who(request)
+        given = {key: {"value": one.value, "variant": one.variant, "reason": one.reason} for key, one in self.flags.details(user).items()}
+        return JSONResponse({"generation": self.flags.generation(), "flags": given, "release": self.settings.release})
 
     async def order(self, request: Request) -> Response:
         await self.visit()
@@ -154,6 +177,7 @@ class Measured:
         path = scope["path"] if scope["path"] in self.paths else "other"
         method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST") else "other"
         status = 500
+        token = flags.begin()
         began = time.perf_counter()
 
         async def answer(message: Message) -> None:
@@ -171,6 +195,7 @@ class Measured:
         finally:
             REQUESTS.labels(method, path, str(status), self.release).inc()
             SECONDS.labels(path, self.release).observe(time.perf_counter() - began)
+            flags.end(token, failed=status >= 500)
 
 
 def application(chosen: settings.Settings, faults: Faults) -> ASGIApp:
@@ -179,6 +204,7 @@ def application(chosen: settings.Settings, faults: Faults) -> ASGIApp:
     routes = [
         Route("/", shop.page),
         Route("/orders", shop.order, methods=["POST"]),
+        Route("/flags", shop.what_flags_give),
         Route("/healthz", shop.live),
         Route("/readyz", shop.ready),
         Route("/metrics", shop.metrics),

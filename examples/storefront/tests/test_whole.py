@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 class Shop:
     """A web process on a port of its own."""
 
-    def __init__(self, vendor: Path, shared: Path, fault: str = "") -> None:
+    def __init__(self, vendor: Path, shared: Path, fault: str = "", flags: Path | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -39,15 +39,16 @@ class Shop:
             "PORT": str(self.port),
             "STOREFRONT_SHARED": str(shared),
             "STOREFRONT_FAULT": fault,
+            "FLAGD_OFFLINE_FLAG_SOURCE_PATH": str(flags or ""),
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "storefront.web"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
-    def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
+    def ask(self, path: str, method: str = "GET", body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, headers or {})
             found = connection.getresponse()
             return Answer(found.status, {name.lower(): value for name, value in found.getheaders()}, found.read())
         finally:
@@ -74,8 +75,8 @@ class Shop:
 def start(vendor: Path, tmp_path: Path) -> Iterator[Callable[..., Shop]]:
     started: list[Shop] = []
 
-    def start_one(fault: str = "", shared: Path = tmp_path) -> Shop:
-        started.append(Shop(vendor, shared, fault))
+    def start_one(fault: str = "", shared: Path = tmp_path, flags: Path | None = None) -> Shop:
+        started.append(Shop(vendor, shared, fault, flags))
         return started[-1]
 
     yield start_one
@@ -179,3 +180,68 @@ def test_its_foot_asks_the_status_page_where_there_is_one(start: Callable[..., S
     policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
     assert policy["script-src"].endswith(" http://ops.example:8088")
     assert policy["connect-src"] == "'self' http://ops.example:8088"
+
+
+def flag_file(path: Path, generation: int, **flags: dict[str, object]) -> None:
+    """Publish flags as the fleet does: beside, then by rename, with a later time."""
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    beside = path.with_suffix(".part")
+    known = {key: {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "off", **flag} for key, flag in flags.items()}
+    beside.write_text(json.dumps({"flags": known, "metadata": {"generation": generation}}))
+    time = max(before + 1_000_000, beside.stat().st_mtime_ns)
+    os.utime(beside, ns=(time, time))
+    beside.rename(path)
+
+
+def given(shop: Shop, query: str = "") -> dict[str, object]:
+    """Generation and values that the shop gives to a user."""
+    told = json.loads(shop.ask(f"/flags?{query}").body)
+    return {"generation": told["generation"], **{key: one["value"] for key, one in told["flags"].items()}}
+
+
+def test_a_flag_is_switched_while_it_runs(start: Callable[..., Shop], tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    shop = start(flags=path).wait()
+    assert given(shop) == {"generation": 0, "checkout": False, "recommendations": False, "bulk_prices": False, "reviews": False}
+    assert b"Order in one step" not in shop.ask("/").body
+    rich = {"if": [{">=": [{"var": "transaction_volume"}, 100000]}, "on", "off"]}
+    flag_file(path, 1, checkout={"defaultVariant": "on"}, bulk_prices={"targeting": rich})
+    assert given(shop)["checkout"] is True
+    assert b"Order in one step" in shop.ask("/").body
+    assert [given(shop, f"transaction_volume={volume}")["bulk_prices"] for volume in ("100000", "99999", "much", "")] == [True, False, False, False]
+    path.write_text("{")
+    os.utime(path, ns=(time.time_ns() + 10**9,) * 2)
+    assert (given(shop)["generation"], given(shop)["checkout"]) == (1, True), "a broken file leaves what was read before"
+    flag_file(path, 3, checkout={})
+    assert (given(shop)["generation"], given(shop)["checkout"]) == (3, False)
+    counted = shop.ask("/metrics").body.decode()
+    assert 'feature_flag_evaluations_total{flag="checkout",reason="static",variant="on"}' in counted
+    assert 'feature_flag_requests_total{flag="checkout",outcome="ok",variant="on"}' in counted
+    assert "feature_flag_generation 3.0" in counted
+
+
+def test_a_percentage_is_kept_by_the_visitors_cookie(start: Callable[..., Shop], tmp_path: Path) -> None:
+    half = {"targeting": {"fractional": [{"cat": ["recommendations:", {"var": "targetingKey"}]}, ["on", 50], ["off", 50]]}}
+    path = tmp_path / "flags.json"
+    flag_file(path, 1, recommendations=half)
+    shop = start(flags=path).wait()
+    seen = set()
+    for _ in range(40):
+        first = shop.ask("/")
+        cookie = first.headers["set-cookie"].partition(";")[0]
+        again = shop.ask("/", headers={"Cookie": cookie})
+        assert (b"recommended" in first.body) == (b"recommended" in again.body)
+        assert "set-cookie" not in again.headers
+        seen.add(b"recommended" in first.body)
+    assert seen == {True, False}
+
+
+def test_a_fault_in_the_new_checkout_goes_with_its_flag(start: Callable[..., Shop], tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    flag_file(path, 1, checkout={"defaultVariant": "on"})
+    shop = start("checkout-errors:0.5", flags=path).wait()
+    assert sorted({shop.ask("/").status for _ in range(6)}) == [200, 500]
+    flag_file(path, 2, checkout={})
+    assert {shop.ask("/").status for _ in range(6)} == {200}
+    counted = shop.ask("/metrics").body.decode()
+    assert 'feature_flag_requests_total{flag="checkout",outcome="error",variant="on"} 3.0' in counted

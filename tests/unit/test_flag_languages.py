@@ -1,0 +1,95 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One published line of flags gives the same answers in Python and in JavaScript, each by flagd's own evaluator."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_set
+from openfeature.contrib.tools.flagd.core import FlagdCore
+from openfeature.evaluation_context import EvaluationContext
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = ROOT / "tests" / "conformance"
+USERS = 10_000
+DECLARED = """
+flags:
+  by_volume: {purpose: a, owner: b, kind: permission, state: {rule: "transaction_volume >= 100000"}}
+  below: {purpose: a, owner: b, kind: permission, state: {rule: "transaction_volume < 5"}}
+  tenth: {purpose: a, owner: b, kind: ops, state: {percent: 10}}
+  sliver: {purpose: a, owner: b, kind: ops, state: {percent: 0.5}}
+  after_tenth: {purpose: a, owner: b, kind: ops, state: on, requires: [tenth]}
+  half_of_gold: {purpose: a, owner: b, kind: ops, state: {rules: [{when: "plan == 'gold'", percent: 50}, {when: "country in ['NL', 'BE']"}]}}
+  version: {purpose: a, owner: b, kind: ops, state: {rule: "semver(app_version) >= '1.2' and not semver_match(app_version, '^2.0')"}}
+  number: {purpose: a, owner: b, kind: ops, state: {rule: "transaction_volume == 1 or transaction_volume != 7 and transaction_volume in [7, 8, 0]"}}
+  truth: {purpose: a, owner: b, kind: ops, state: {rule: "beta == true or plan != 'gold' and beta != true"}}
+  texts: {purpose: a, owner: b, kind: ops, state: {rule: "starts_with(plan, 'g') or ends_with(country, 'E') or plan not in ['gold', 'free']"}}
+"""
+
+
+def people(count: int) -> list[dict[str, Any]]:
+    """Users whose attributes are sometimes missing, sometimes of another type; always the same ones."""
+    draw = random.Random(5)
+    some: dict[str, list[Any]] = {
+        "transaction_volume": [0, 1, 4.5, 5, 7, 99999.99, 100000, 250000, "100000", "", True, False, None],
+        "plan": ["gold", "free", "grand", "", 1, None],
+        "country": ["NL", "BE", "DE", None],
+        "app_version": ["1.1.9", "1.2.0", "1.10.3", "2.0.0", "v1.2.3", "none", None],
+        "beta": [True, False, 1, 0, "true", None],
+    }
+    return [
+        {"targetingKey": f"user-{number}", **{name: draw.choice(values) for name, values in some.items() if draw.random() < 0.8}}
+        for number in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def javascript() -> Path:
+    """The program with what it needs, installed once for each state of its lock."""
+    lock = (PROJECT / "package-lock.json").read_bytes()
+    folder = ROOT / "build" / "cache" / f"conformance-{hashlib.sha256(lock).hexdigest()[:12]}"
+    if not folder.is_dir():
+        beside = folder.with_suffix(".new")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(PROJECT / name, beside)
+        npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+        subprocess.run(npm, cwd=beside, check=True, capture_output=True)
+        beside.rename(folder)
+    shutil.copy(PROJECT / "evaluate.mjs", folder)
+    return folder
+
+
+def python(line: bytes, users: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Flag to the variant that every user gets."""
+    core = FlagdCore()
+    core.set_flags(line.decode())
+    contexts = [EvaluationContext(user["targetingKey"], {name: value for name, value in user.items() if name != "targetingKey"}) for user in users]
+    return {key: [core.resolve_boolean_value(key, False, one).variant or "" for one in contexts] for key in json.loads(line)["flags"]}
+
+
+def test_ten_thousand_users_get_the_same_in_both_languages(tmp_path: Path, javascript: Path) -> None:
+    (tmp_path / "some.yml").write_text(DECLARED)
+    line = flag_set.render(flag_set.load(tmp_path), {}, "lab", 1)
+    users = people(USERS)
+    given = json.dumps({"flags": line.decode(), "users": users})
+    done = subprocess.run(["node", "evaluate.mjs"], cwd=javascript, input=given, capture_output=True, text=True, check=True)
+    there, here = json.loads(done.stdout), python(line, users)
+    assert set(there) == set(here)
+    differing = {key: [(users[at], here[key][at], there[key][at]) for at in range(USERS) if here[key][at] != there[key][at]][:3] for key in here}
+    assert {key: found for key, found in differing.items() if found} == {}
+    counts = {key: variants.count("on") for key, variants in here.items()}
+    assert all(0 < count < USERS for count in counts.values()), counts
+    assert 900 < counts["tenth"] < 1100
+    assert 25 < counts["sliver"] < 85
+    assert counts["after_tenth"] == counts["tenth"]
