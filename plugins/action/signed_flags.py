@@ -50,7 +50,9 @@ class ActionModule(ActionBase):
             raise HostError(trouble)
         made = signed_file.sign(line, given["signing_key"], flag_file.NAMESPACE)
         path = f"{given['root']}/{flag_file.file_name(given['environment'])}"
-        kept = self._low_level_execute_command(f"cat {shlex.quote(path)} 2>/dev/null || true")["stdout"].encode()
+        said = self._low_level_execute_command(f"cat {shlex.quote(path)} 2>/dev/null || true")["stdout"]
+        # Where nothing is sent along, ssh gives the command a terminal, which ends lines in its own way.
+        kept = said.replace("\r\n", "\n").encode()
         if signed_file.as_good(kept, made, flag_file.NAMESPACE):
             return False, f"Signed for hosts that come back later: flags of generation {generation}, as before."
         if not self._task.check_mode:

@@ -233,10 +233,13 @@ def decide(
         return Decision(live, as_it_was, rows, line != as_it_was, summary(rows, live.generation))
     after = live._replace(generation=max(live.generation, above) + 1, overrides=overrides)
     made = flag_set.render(flags, _states(flags, after), live.environment, after.generation)
-    moved = {*_redeclared(line, as_it_was), *(key for key in {*overrides, *live.overrides} if overrides.get(key) != live.overrides.get(key))}
+    redeclared = _redeclared(line, as_it_was)
+    moved = {*redeclared, *(key for key in {*overrides, *live.overrides} if overrides.get(key) != live.overrides.get(key))}
     marks = {key: {"at": order.at, "by": order.by, "reason": order.reason if key in changes else "its declaration changed"} for key in moved}
     after = after._replace(changed={**live.changed, **marks}, digest=hashlib.sha256(made).hexdigest())
     rows = [{**_row(flags, live, after, key), "changed": key in moved} for key in sorted({*changes, *moved})]
+    # Seen where somebody switches one flag from a checkout in which others are declared otherwise.
+    rows = [{**row, "before": "declared otherwise"} if row["flag"] in redeclared - {*changes} else row for row in rows]
     return Decision(after, made, rows, True, summary(rows, after.generation))
 
 

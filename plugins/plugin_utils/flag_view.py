@@ -131,30 +131,29 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (*(" ".join(str(cell).split()) or "-" for cell in known), "; ".join(remarks))
 
 
-def strays(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line for each host that does not hold what is live: ``hosts`` is what state=read or state=published returned."""
-    said = []
+def strays(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], newest: int = 0) -> list[str]:
+    """A line for each host that does not hold what is live: ``hosts`` is what state=read or state=published returned.
+
+    ``newest`` is the generation that is live by now, where others may have switched meanwhile: a host that holds theirs holds this one's switch.
+    """
+    said, live_now = [], live["generation"]
     for host, found in hosts.items():
-        if found.get("trouble"):
-            said.append(f"{host}: {found['trouble']}")
-        elif found.get("digest") != live["digest"]:
-            held = (
-                f"it holds generation {found['generation']}"
-                if found.get("generation")
-                else f"no answer: {' '.join(str(found.get('msg', '')).split())}"
-            )
-            said.append(f"{host}: {held}, and {live['generation']} is live")
+        generation = int(found.get("generation") or 0)
+        if live_now < generation <= newest or (found.get("digest") == live["digest"] and not found.get("trouble")):
+            continue
+        held = f"it holds generation {generation}" if generation else f"no answer: {' '.join(str(found.get('msg', '')).split())}"
+        said.append(f"{host}: {found.get('trouble') or held + f', and {live_now} is live'}")
     return said
 
 
-def missed(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], check: bool = False) -> str:
+def missed(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], newest: int = 0, check: bool = False) -> str:
     """What is said at the end of a switch that did not come to all hosts; empty where it did, and where nothing was to be switched (``check``)."""
-    said = [] if check else strays(live, hosts)
+    said = [] if check else strays(live, hosts, newest)
     if not said:
         return ""
     later = max(int(found.get("generation") or 0) for found in hosts.values())
     help_words = "A host that boots gets them before it serves; else run the same command again, which brings them where they are missing."
-    if later > int(live["generation"]):
+    if later > max(int(live["generation"]), newest):
         help_words = f"Hosts hold generation {later}, so the live state on the ops host was lost: run the same command again with -e above={later}"
     head = f"{len(said)} of {len(hosts)} hosts did not get the flags (generation {live['generation']}); all others have them:"
     return "\n".join([head, *(f"- {line}" for line in said), help_words])

@@ -49,10 +49,10 @@ def must(fleet: Fleet, *words: str) -> str:
 
 @pytest.fixture(autouse=True)
 def as_declared(fleet: Fleet) -> Iterator[None]:
-    """Every test begins with the flag as it is declared, off, and leaves it so."""
-    must(fleet, "state=reset")
+    """Every test leaves the flag as it is declared, off."""
     yield
-    must(fleet, "state=reset")
+    if FLAG in json.loads(fleet.on("ops1", f"cat {FOLDER}/state.json"))["overrides"]:
+        must(fleet, "state=reset")
 
 
 def test_a_flag_is_switched_under_load_on_every_host(fleet: Fleet) -> None:
@@ -107,30 +107,27 @@ def test_a_broken_file_is_shown_and_repaired_by_the_next_run(fleet: Fleet) -> No
     assert alike(fleet).digest == before.digest
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("flag=chekout", "state=on"), "There is no flag 'chekout' in the folder flags beside the inventory (did you mean checkout?)"),
-        (("flag=checkout", "state=blue"), "there is no variant 'blue'"),
-        (("flag=checkout", "rule='plan =='"), "rule"),
-        (("flag=checkout", "percent=101"), "percent is a number from 0 to 100"),
-        (("flag=checkout",), "How is checkout to be?"),
-        (("state=on",), "Which flag is to be state=on?"),
-    ],
-    ids=lambda value: value[0] if isinstance(value, tuple) else "",
-)
-def test_what_cannot_be_meant_is_refused_and_no_file_touched(fleet: Fleet, words: tuple[str, ...], said: str) -> None:
+REFUSED = {
+    ("flag=chekout", "state=on"): "There is no flag 'chekout' in the folder flags beside the inventory (did you mean checkout?)",
+    ("flag=checkout", "state=blue"): "there is no variant 'blue'",
+    ("flag=checkout", "rule='plan =='"): "rule: ",
+    ("state=on",): "Which flag is to be state=on?",
+}
+
+
+def test_what_cannot_be_meant_is_refused_and_no_file_touched(fleet: Fleet) -> None:
     look = f"cd {FOLDER} && stat -c '%n %i %.9Y' *.json && sha256sum *.json"
     before = {host: fleet.on(host, look) for host in [*fleet.hosts(), "ops1"]}
-    refused = fleet.play(PLAYBOOK, *(option for word in words for option in ("-e", word)))
-    assert refused.code == 2
-    assert "Nothing was changed." in refused.message()
-    assert said in refused.message()
+    for words, said in REFUSED.items():
+        refused = fleet.play(PLAYBOOK, *(option for word in words for option in ("-e", word)))
+        assert refused.code == 2
+        assert "Nothing was changed." in refused.message()
+        assert said in refused.message()
     assert {host: fleet.on(host, look) for host in before} == before
 
 
 def test_panic_switches_off_what_changed_lately_once_somebody_has_agreed(fleet: Fleet) -> None:
-    assert "no flag of the group 'orders' is on" in fleet.must("playbooks/panic.yml", "-e", "group=orders").message()
+    assert "Nothing to switch off" in fleet.must("playbooks/panic.yml", "-e", "group=orders").message()
     must(fleet, "state=on", "reason='the new checkout'")
     refused = fleet.play("playbooks/panic.yml")
     assert (refused.code, "nobody agreed" in refused.message(), alike(fleet).flag["defaultVariant"]) == (2, True, "on")

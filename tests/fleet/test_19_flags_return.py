@@ -32,9 +32,12 @@ def plug(host: str, action: str) -> None:
 
 
 def returned(fleet: Fleet, host: str) -> str:
-    """What the host says of its return to the load balancers, once it is there."""
+    """What the host says of its return to the load balancers since it was started, once it is there."""
+    unit = "storefront-return.service"
+    ended = f"systemctl show -P ExecMainExitTimestampMonotonic {unit} 2>/dev/null || true"
+    wait_until(f"{host} is through with {unit}", 120, lambda: fleet.on(host, ended) not in ("", "0"))
     wait_until(f"{host} is up", 90, lambda: all(of[host].startswith("UP") for of in fleet.statuses().values()))
-    return fleet.on(host, "journalctl --quiet --boot --unit storefront-return.service --output cat")
+    return fleet.on(host, f"journalctl --quiet --output cat _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID {unit})")
 
 
 def generation(fleet: Fleet, host: str) -> int:

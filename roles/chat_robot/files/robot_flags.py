@@ -44,12 +44,14 @@ def _switch(told: Sequence[str], why: str) -> Order | str:
 
 
 def _panic(told: Sequence[str], why: str) -> Order | str:
+    # The playbook asks whether it is meant; the robot has asked.
+    confirmed = ("confirm", "panic")
     if not told:
-        return Order("panic", "", why)
+        return Order("panic", "", why, (confirmed,))
     if len(told) == 1 and re.fullmatch(r"[1-9][0-9]{0,4}", told[0]):
-        return Order("panic", f"{told[0]} minutes", why, (("minutes", told[0]),))
+        return Order("panic", f"{told[0]} minutes", why, (confirmed, ("minutes", told[0])))
     if len(told) == 1 and NAME.fullmatch(told[0]):
-        return Order("panic", f"group {told[0]}", why, (("group", told[0]),))
+        return Order("panic", f"group {told[0]}", why, (confirmed, ("group", told[0])))
     return "Of how many minutes, or of which group of flags? Say for example: panic 30 because ..."
 
 

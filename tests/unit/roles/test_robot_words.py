@@ -228,9 +228,9 @@ def test_the_helper_answers_two_questions_and_no_other(tmp_path: Path) -> None:
         ("flag checkout reset", "flag checkout reset", {"flag": "checkout", "state": "reset"}),
         ("flag checkout 10%", "flag checkout 10%", {"flag": "checkout", "percent": "10"}),
         ("flag checkout percent=0.5", "flag checkout 0.5%", {"flag": "checkout", "percent": "0.5"}),
-        ("panic", "panic", {}),
-        ("panic 30 because errors", "panic 30 minutes", {"minutes": "30"}),
-        ("panic checkout", "panic group checkout", {"group": "checkout"}),
+        ("panic", "panic", {"confirm": "panic"}),
+        ("panic 30 because errors", "panic 30 minutes", {"confirm": "panic", "minutes": "30"}),
+        ("panic checkout", "panic group checkout", {"confirm": "panic", "group": "checkout"}),
     ],
 )
 def test_a_switch_is_understood(line: str, shown: str, handed_on: dict[str, str]) -> None:

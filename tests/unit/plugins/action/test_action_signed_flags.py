@@ -27,7 +27,9 @@ class Store(action.ActionModule):
         if not self.reachable:
             raise AnsibleConnectionFailure("no route")
         done = subprocess.run(["sh", "-c", command], input=in_data or b"", capture_output=True, check=False)
-        return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
+        # As ssh does: a command that nothing is sent to gets a terminal.
+        stdout = done.stdout.decode().replace("\n", "\r\n") if in_data is None else done.stdout.decode()
+        return {"rc": done.returncode, "stdout": stdout, "stderr": done.stderr.decode()}
 
 
 def line(generation: int) -> str:

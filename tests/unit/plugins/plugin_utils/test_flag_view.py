@@ -77,7 +77,13 @@ def test_hosts_that_differ_are_named_with_what_they_hold(found: dict[str, Any]) 
 
 def test_hosts_that_are_ahead_mean_that_the_live_state_was_lost(found: dict[str, Any]) -> None:
     ahead = {"app1": {"generation": 57, "digest": "e" * 64, "trouble": "it holds generation 57, which is later"}}
-    assert "run the same command again with -e above=57" in flag_view.missed(found, ahead)
+    assert "run the same command again with -e above=57" in flag_view.missed(found, ahead, newest=9)
+
+
+def test_hosts_that_hold_a_switch_made_on_top_of_this_one_have_this_one(found: dict[str, Any]) -> None:
+    overtaken = {"app1": {"generation": 9, "digest": "e" * 64, "trouble": "it holds generation 9, which is later"}}
+    assert flag_view.missed(found, overtaken, newest=9) == ""
+    assert "app1: it holds generation 9" in flag_view.missed(found, overtaken)
 
 
 def test_nothing_published_is_said_as_that(found: dict[str, Any]) -> None:
