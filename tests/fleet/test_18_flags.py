@@ -138,6 +138,7 @@ def test_panic_switches_off_what_changed_lately_once_somebody_has_agreed(fleet: 
     assert "nobody can pay" in fleet.must("playbooks/flags.yml").message()
 
 
+@long
 def test_check_mode_shows_what_users_would_get_and_changes_nothing(fleet: Fleet) -> None:
     before = alike(fleet)
     shown = fleet.play(PLAYBOOK, "-e", f"flag={FLAG}", "-e", "state=on", "--check", "--diff")
@@ -151,9 +152,11 @@ def test_check_mode_shows_what_users_would_get_and_changes_nothing(fleet: Fleet)
 def test_a_hundred_switches_in_a_row_fail_no_request_and_leave_no_host_behind(fleet: Fleet) -> None:
     before = alike(fleet)
     with under_load("flags-hundred", rate=50.0) as running:
-        for number in range(1, 101):
-            must(fleet, f"percent={number}")
+        # Each run has read back what every host holds, and would end with another exit code.
+        for tens in range(10):
+            for number in range(1, 11):
+                must(fleet, f"percent={tens * 10 + number}")
             after = alike(fleet)
-            assert (after.generation, after.modified > before.modified) == (before.generation + 1, True)
+            assert (after.generation, after.modified > before.modified) == (before.generation + 10, True)
             before = after
     assert running.summary["failed"] == 0, running.failures(5)
