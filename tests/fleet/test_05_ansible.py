@@ -32,6 +32,7 @@ def test_the_tag_stage_fetches_and_switches_nothing(fleet: Fleet) -> None:
         assert "1.2.0-" in fleet.on(host, "ls /srv/storefront/releases")
 
 
+@long
 def test_variables_from_a_file(fleet: Fleet, tmp_path: Path) -> None:
     (tmp_path / "release.yml").write_text(
         "version: 1.1.0\nrollout_waves: ['50%', '100%']\nby: ada\nreason: to see\nforce: another test took it back\n"

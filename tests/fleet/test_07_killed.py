@@ -138,6 +138,7 @@ def test_a_deployment_whose_controller_died_half_way_is_taken_back_without_a_ver
     fleet.settled("1.0.0")
 
 
+@long
 def test_a_rollback_without_a_version_that_died_after_its_last_switch_is_not_begun_again(fleet: Fleet) -> None:
     """The same command ends where the first one was going, not one release further back."""
     fleet.deploy("1.1.0")

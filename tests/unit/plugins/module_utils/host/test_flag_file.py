@@ -7,11 +7,13 @@ import json
 import os
 import pathlib
 import stat
+import subprocess
 import time
 
 import pytest
 from ansible_collections.tossable.fleet.plugins.module_utils.host import flag_file
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
+from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_publish
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,3 +98,23 @@ def test_a_source_that_is_not_whole_names_the_file(tmp_path: pathlib.Path) -> No
     (tmp_path / "source.json").write_text('{"url": "http://ops/flags-lab.signed"}')
     with pytest.raises(HostError, match=r"source\.json is not what the role"):
         flag_file.source(str(tmp_path / "source.json"))
+
+
+def shell(command: str) -> flag_publish.Found:
+    """What the command of a switch says."""
+    return flag_publish.parse(subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False).stdout)
+
+
+def test_a_switch_and_a_boot_take_what_the_other_has_put_there_for_their_own(tmp_path: pathlib.Path) -> None:
+    folder = str(tmp_path)
+    assert flag_publish.FOLDER == flag_file.FOLDER
+    assert shell(flag_publish.command(line(5), 5, folder)).changed
+    assert [flag_file.publish(folder, offered(number)) for number in (4, 5)] == ["older", "there"]
+    assert flag_file.publish(folder, offered(5, x={})) == "other"
+    assert flag_file.publish(folder, offered(6)) == "write"
+    assert shell(flag_publish.read_command(folder)) == flag_publish.Found(6, offered(6).digest, "")
+    assert "later" in shell(flag_publish.command(line(5), 5, folder)).trouble
+    assert not shell(flag_publish.command(line(6), 6, folder)).changed
+    (tmp_path / "flags.json").write_bytes(line(6)[:-3])
+    assert flag_file.publish(folder, offered(6)) == "write", "damage is mended"
+    assert shell(flag_publish.command(line(7), 7, folder)).changed

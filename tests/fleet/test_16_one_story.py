@@ -1,0 +1,150 @@
+"""A deployment, one that is rolled back and one that was killed: terminal, ledger, page, channel and report name the same run, outcome and reason."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import LOGS, NETWORK, ROOT, Fleet, environment, long
+from irc_client import Client
+from playwright.sync_api import Browser, sync_playwright
+
+OPS = str(ipaddress.ip_network(NETWORK)[11])
+PAGE = f"http://{OPS}:8088"
+
+
+class Story:
+    """What everybody was told of one run."""
+
+    def __init__(self, terminal: str, report: dict[str, Any], records: list[dict[str, Any]]) -> None:
+        self.terminal = terminal
+        self.report = report
+        self.started = records[0]
+        self.ended = records[1] if len(records) > 1 else None
+        self.run: str = self.started["run"]
+
+
+class Newsroom:
+    """Runs playbooks as an operator sees them, and listens to all who tell of them."""
+
+    def __init__(self, fleet: Fleet, folder: Path, channel: Client, browser: Browser) -> None:
+        self.fleet, self.folder, self.channel, self.browser = fleet, folder, channel, browser
+
+    def begin(self, playbook: str, *options: str) -> subprocess.Popen[str]:
+        """Start a playbook with what an operator without a terminal sees, its report in a folder of this test."""
+        told = {"announce": [{"to": f"irc://teller@{OPS}:6667/#ops"}], "release_announce_folder": str(self.folder / "spool")}
+        env = environment() | {"ANSIBLE_STDOUT_CALLBACK": "tossable.fleet.rollout", "TOSSABLE_REPORT_FOLDER": str(self.folder / "reports")}
+        command = ["ansible-playbook", "-i", str(self.fleet.inventory), playbook, "-e", json.dumps(told), *options]
+        return subprocess.Popen(
+            command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+
+    def finish(self, process: subprocess.Popen[str], before: int, seen: str = "") -> Story:
+        """Wait for its end, and gather what it has told."""
+        rest, _none = process.communicate()
+        (newest,) = (path for path in (self.folder / "reports").glob("*.json") if path.stat().st_mtime_ns > 0)
+        report = json.loads(newest.read_text())
+        newest.rename(newest.with_suffix(".read"))
+        return Story(seen + rest, report, self.fleet.ledger()[before:])
+
+    def follow(self, playbook: str, *options: str) -> Story:
+        """Run a playbook to its end."""
+        before = len(self.fleet.ledger())
+        return self.finish(self.begin(playbook, *options), before)
+
+    def heard(self, pattern: str) -> str:
+        """A line of the channel."""
+        return self.channel.wait(rf"PRIVMSG #ops :.*{pattern}", 60).partition(" PRIVMSG #ops :")[2]
+
+    def page(self, run: str) -> str:
+        """What the run's own page says, drawn anew, in a real browser; it has to be readable for everybody."""
+        self.fleet.on("ops1", "systemctl start tossable-status-page.service")
+        page = self.browser.new_page()
+        errors: list[str] = []
+        page.on("console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None)
+        page.goto(f"{PAGE}/runs/{run}.html")
+        page.screenshot(path=LOGS / f"page-{run}.png", full_page=True)
+        grave = [found["id"] for found in Axe().run(page).response["violations"] if found["impact"] in ("serious", "critical")]
+        assert (errors, grave) == ([], [])
+        text = page.inner_text("main")
+        page.close()
+        return text
+
+
+@pytest.fixture
+def newsroom(fleet: Fleet, tmp_path: Path) -> Iterator[Newsroom]:
+    """The lab's chat, somebody in its channel, and a browser."""
+    fleet.must("playbooks/chat.yml", "-e", "lab_irc=true")
+    with Client(OPS, "watcher") as watcher, sync_playwright() as player:
+        watcher.join("#ops")
+        browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield Newsroom(fleet, tmp_path, watcher, browser)
+        browser.close()
+
+
+@long
+def test_everybody_is_told_the_same(newsroom: Newsroom) -> None:
+    good = newsroom.follow("deploy.yml", "-e", "version=1.1.0", "-e", "force='for this test'", "-e", "by=ada", "-e", "reason='faster checkout'")
+    assert good.ended
+    assert (good.ended["outcome"], good.report["outcome"], good.report["run"]) == ("deployed", "deployed", good.run)
+    assert f"run {good.run}" in good.terminal
+    line = newsroom.heard("deploy storefront 1.1.0 in lab deployed after")
+    assert good.run in line
+    page = newsroom.page(good.run)
+    assert all(word in page for word in (good.run, "deployed", "ada", "faster checkout")), page
+
+    bad = newsroom.follow("deploy.yml", "-e", "version=6.6.6", "-e", "force='for this test'", "-e", "by=bo", "-e", "reason='new cart'")
+    assert bad.ended
+    cause = bad.ended["cause"]
+    assert "did not become healthy" in cause
+    assert (bad.ended["outcome"], bad.report["outcome"], bad.report["run"], bad.report["cause"]) == ("rolled_back", "rolled_back", bad.run, cause)
+    assert f"run {bad.run}" in bad.terminal
+    assert cause in " ".join(bad.terminal.split())
+    line = newsroom.heard("deploy storefront 6.6.6 in lab rolled back after")
+    assert bad.run in line
+    assert cause in line
+    page = newsroom.page(bad.run)
+    assert all(word in page for word in (bad.run, "rolled back", "bo", "new cart", cause)), page
+
+    back = newsroom.follow("playbooks/rollback.yml", "-e", "by=cy", "-e", "reason='too slow'")
+    assert back.ended
+    assert (back.ended["outcome"], back.report["outcome"], back.report["run"]) == ("rolled_back", "rolled_back", back.run)
+    assert f"run {back.run}" in back.terminal
+    assert back.run in newsroom.heard("rollback storefront 1.0.0 in lab rolled back after")
+    page = newsroom.page(back.run)
+    assert all(word in page for word in (back.run, "rolled back", "cy", "too slow")), page
+
+
+@long
+def test_a_killed_run_is_told_as_interrupted_by_everybody(newsroom: Newsroom) -> None:
+    before = len(newsroom.fleet.ledger())
+    options = ("-e", "version=1.1.0", "-e", "force='for this test'", "-e", "by=ada")
+    process = newsroom.begin("deploy.yml", *options, "-e", "reason='faster checkout'")
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if line.startswith("Roll - "):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    cut = newsroom.finish(process, before, "".join(seen))
+    assert cut.ended is None
+    assert (cut.report["outcome"], cut.report["run"]) == ("interrupted", cut.run)
+    assert f"run {cut.run}" in cut.terminal
+
+    after = newsroom.follow("deploy.yml", *options)
+    assert after.ended
+    assert (after.started["continues"], after.ended["outcome"]) == (cut.run, "deployed")
+    assert f"goes on with run {cut.run}, which was interrupted" in newsroom.heard("which was interrupted")
+    page = newsroom.page(cut.run)
+    assert all(word in page for word in (cut.run, "interrupted", f"Run {after.run} went on with its work", "faster checkout")), page
+    assert "outcome interrupted" in newsroom.fleet.must("playbooks/ledger.yml", "-e", f"run={cut.run}").message()
+    newsroom.fleet.settled("1.1.0")
