@@ -53,12 +53,14 @@ for name in state flags; do
 done
 tell read
 """
+# All is read before the lock is taken: a controller that is stopped halfway, or whose line is cut, must not keep others from switching.
 _SWAP = """\
+state=$(head -c {state_length}) && line=$(cat) || tell failed
 [ -d {folder} ] || mkdir -p {folder} || tell failed
 cd {folder} || tell failed
 {look}
 [ "${{generation:-0}} ${{digest:--}}" = {expected} ] || tell moved "$generation" "$digest"
-{{ head -c {state_length} >.state.json.part && cat >.flags.json.next; }} || tell failed
+{{ printf '%s\\n' "$state" >.state.json.part && printf '%s\\n' "$line" >.flags.json.next; }} || tell failed
 sha256sum --check --status <<END || tell failed
 {state_digest}  .state.json.part
 {flags_digest}  .flags.json.next

@@ -47,6 +47,7 @@ elif [ -n "$have" ]; then
 fi
 """
 _PUBLISH = """\
+line={line}
 [ -d {folder} ] || mkdir -p {folder} || tell failed
 cd {folder} || tell failed
 exec 9>>lock
@@ -62,7 +63,7 @@ if [ "$have" = "$want" ]; then
     tell unchanged "$generation" "$want"
 fi
 part=.flags.json.part
-{write} >$part && [ "$(sha256sum <$part)" = "$want  -" ] && sync $part || {{ rm -f $part; tell failed "$accepted" "$last"; }}
+printf '%s\\n' "$line" >$part && [ "$(sha256sum <$part)" = "$want  -" ] && sync $part || {{ rm -f $part; tell failed "$accepted" "$last"; }}
 # Readers look for a later time only, whatever the clock has done.
 [ ! -e flags.json ] || [ $part -nt flags.json ] || touch -r flags.json -d '+1 second' $part
 mv -fT $part flags.json || tell failed "$accepted" "$last"
@@ -112,10 +113,9 @@ def command(data: bytes, generation: int, folder: str = FOLDER, piped: bool = Fa
     """
     if not data.endswith(b"\n") or b"\n" in data[:-1] or b"\0" in data:
         raise ValueError("flags are published as one line with a newline at its end")
-    write = "cat" if piped else f"printf '%s\\n' {shlex.quote(data[:-1].decode())}"
-    filled = _PUBLISH.format(
-        folder=shlex.quote(folder), seconds=LOCK_SECONDS, look=_LOOK, digest=digest(data), generation=int(generation), write=write
-    )
+    # Read before the lock is taken: who sends nothing more keeps nobody else waiting.
+    line = "$(cat)" if piped else shlex.quote(data[:-1].decode())
+    filled = _PUBLISH.format(folder=shlex.quote(folder), seconds=LOCK_SECONDS, look=_LOOK, digest=digest(data), generation=int(generation), line=line)
     return _HEAD.format() + filled
 
 

@@ -27,7 +27,9 @@ FUNCTIONS = ("starts_with", "ends_with", "semver", "semver_match", "percent")
 _WORDS = {"true": True, "false": False}
 _COMPARISONS: dict[type[ast.cmpop], str] = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 _TURNED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_VERSION = re.compile(r"[vV]?\d+(\.\d+){0,2}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
+_PART = r"(0|[1-9]\d{0,8})"
+_LABEL = r"(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)"
+_VERSION = re.compile(rf"[vV]?{_PART}(?:\.{_PART})?(?:\.{_PART})?(-{_LABEL}(?:\.{_LABEL})*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?", re.ASCII)
 
 
 class RuleError(ValueError):
@@ -170,9 +172,10 @@ def _call(node: ast.Call, key: str) -> Logic:
     if not isinstance(value, str):
         raise _error(f"{name}() wants a text as its second argument", text)
     if name == "semver_match":
-        if value[:1] not in ("^", "~") or not _VERSION.fullmatch(value[1:]):
+        version = _version(value[1:])
+        if value[:1] not in ("^", "~") or version is None:
             raise _error('semver_match() wants "^1.2.0" (the same major version) or "~1.2.0" (the same minor version)', text)
-        return every([_is_text(_attribute(attribute)), {"sem_ver": [_attribute(attribute), value[0], value[1:]]}])
+        return every([_is_text(_attribute(attribute)), {"sem_ver": [_attribute(attribute), value[0], version]}])
     return {name: [_attribute(attribute), value]}
 
 
@@ -181,10 +184,17 @@ def _version_comparison(call: ast.Call, sign: str, value: Value, node: ast.expr)
     if name != "semver":
         raise _error(f"{name}() is a condition by itself and is not compared", call)
     (argument,) = _arguments(call, arguments, 1, "semver(app_version)")
-    if not isinstance(value, str) or not _VERSION.fullmatch(value):
+    version = _version(value) if isinstance(value, str) else None
+    if version is None:
         raise _error(f'semver() is compared with a version such as "1.2.0", not {value!r}', node)
     attribute = _attribute(argument)
-    return every([_is_text(attribute), {"sem_ver": [attribute, "=" if sign == "==" else sign, value]}])
+    return every([_is_text(attribute), {"sem_ver": [attribute, "=" if sign == "==" else sign, version]}])
+
+
+def _version(text: str) -> str | None:
+    """A version in its full form, which is the only one that flagd's schema takes; None where it is none."""
+    found = _VERSION.fullmatch(text)
+    return f"{found[1]}.{found[2] or 0}.{found[3] or 0}{found[4] or ''}" if found else None
 
 
 def _function(node: ast.Call) -> tuple[str, list[ast.expr]]:
@@ -247,6 +257,10 @@ def _is_truth(attribute: dict[str, Any], wanted: bool) -> Logic:
 
 
 def _is_number(attribute: dict[str, Any]) -> Logic:
-    """Neither missing nor a truth value nor a text; to Python 1 and true are equal, so it is their names that are compared."""
-    truths = ["true", "false", "True", "False"]
-    return every([{"!==": [attribute, None]}, negation(_is_text(attribute)), negation({"in": [{"cat": [attribute]}, truths]})])
+    """Neither missing nor a text, a truth value, an object or a list, which JavaScript refuses to compare and Python takes for a number.
+
+    To Python 1 and true are equal, so it is their names that are compared. Merged into a list, only a list is not an element of it any more.
+    """
+    others = ["true", "false", "True", "False", "[object Object]"]
+    named = {"in": [{"cat": [attribute]}, others]}
+    return every([{"!==": [attribute, None]}, negation(_is_text(attribute)), negation(named), {"in": [attribute, {"merge": [attribute]}]}])

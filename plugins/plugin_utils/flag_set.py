@@ -155,11 +155,23 @@ def _rendered(flags: Mapping[str, Flag], states: Mapping[str, State], flag: Flag
 def variant(flags: Mapping[str, Flag], states: Mapping[str, State], key: str) -> str | dict[str, Any]:
     """Which variant the flag gives: its name where it is the same for everybody, else the JsonLogic that says it."""
     flag, state = flags[key], states[key]
-    needed = flag_rules.every([_gives(variant(flags, states, other), flags[other].on) for other in flag.requires])
+    needed = flag_rules.every([_gives(_variant(flags[other], states[other]), flags[other].on) for other in _required(flags, key)])
     own = _variant(flag, state)
     if needed is False or own == flag.off:
         return flag.off
     return own if needed is True else {"if": [needed, own, flag.off]}
+
+
+def _required(flags: Mapping[str, Flag], key: str) -> list[str]:
+    """Every flag that must give its on variant, each once: nested as they are required, they would make a line that grows with every path."""
+    found: set[str] = set()
+    waiting = list(flags[key].requires)
+    while waiting:
+        other = waiting.pop()
+        if other not in found:
+            found.add(other)
+            waiting += flags[other].requires
+    return sorted(found)
 
 
 def _gives(given: str | dict[str, Any], wanted: str) -> Logic:

@@ -40,7 +40,7 @@ def people(count: int) -> list[dict[str, Any]]:
     """Users whose attributes are sometimes missing, sometimes of another type; always the same ones."""
     draw = random.Random(5)
     some: dict[str, list[Any]] = {
-        "transaction_volume": [0, 1, 4.5, 5, 7, 99999.99, 100000, 250000, "100000", "", True, False, None],
+        "transaction_volume": [0, 1, 4.5, 5, 7, 99999.99, 100000, 250000, "100000", "", True, False, None, [], [1], {}, {"of": 1}],
         "plan": ["gold", "free", "grand", "", 1, None],
         "country": ["NL", "BE", "DE", None],
         "app_version": ["1.1.9", "1.2.0", "1.10.3", "2.0.0", "v1.2.3", "none", None],

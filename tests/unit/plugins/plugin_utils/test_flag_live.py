@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,19 @@ def test_a_terminal_between_changes_nothing(flags: Any, tmp_path: Path) -> None:
     swap(tmp_path, Live("lab"), first)
     shown = sh(flag_live.read_command(str(tmp_path))).replace("\n", "\r\n")
     assert flag_live.parse_read(shown, "lab") == (first.live, first.line)
+
+
+def test_one_that_sends_nothing_keeps_nobody_else_waiting(flags: Any, tmp_path: Path) -> None:
+    first = decide(flags)
+    text, _data = flag_live.swap_command(Live("lab"), first.live, first.line, str(tmp_path))
+    with subprocess.Popen(["/bin/sh", "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as silent:
+        deadline = time.monotonic() + 10
+        while (
+            "head" not in subprocess.run(["ps", "-o", "comm=", "--ppid", str(silent.pid)], capture_output=True, text=True, check=False).stdout.split()
+        ):
+            assert time.monotonic() < deadline, "it reads nothing"
+        assert swap(tmp_path, Live("lab"), first)
+        assert not flag_live.parse_swap(silent.communicate(b"")[0].decode()), "it finds that somebody else was quicker"
 
 
 def test_of_many_at_once_one_wins(flags: Any, tmp_path: Path) -> None:

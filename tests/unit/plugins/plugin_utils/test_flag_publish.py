@@ -149,6 +149,18 @@ def test_a_line_that_is_too_long_for_an_argument_comes_from_standard_input(tmp_p
     assert sorted(os.listdir(tmp_path)) == ["flags.json", "lock", "published"]
 
 
+def test_one_that_sends_nothing_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    text = flag_publish.command(line(1), 1, str(tmp_path), piped=True)
+    with subprocess.Popen(["/bin/sh", "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as silent:
+        deadline = time.monotonic() + 10
+        while (
+            "cat" not in subprocess.run(["ps", "-o", "comm=", "--ppid", str(silent.pid)], capture_output=True, text=True, check=False).stdout.split()
+        ):
+            assert time.monotonic() < deadline, "it reads nothing"
+        assert publish(tmp_path, line(2), 2).changed
+        assert "which is later" in flag_publish.parse(silent.communicate(line(1))[0].decode()).trouble
+
+
 def test_writers_at_once_and_a_reader_in_a_loop_never_see_a_torn_file(tmp_path: Path) -> None:
     publish(tmp_path, line(1), 1)
     over, seen = threading.Event(), []

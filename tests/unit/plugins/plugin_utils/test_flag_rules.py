@@ -73,6 +73,26 @@ def test_texts_match_only_texts(rule: str, inside: list[Any], outside: list[Any]
     assert not matches(logic)
 
 
+@pytest.mark.parametrize("rule", ["a >= 0", "a < 5", "a == 1", "a != 1", "a in [1, 2]", "a not in [7]"])
+@pytest.mark.parametrize("value", [[], [1], {}, {"a": 1}], ids=str)
+def test_lists_and_objects_are_no_numbers(rule: str, value: Any) -> None:
+    assert not matches(compile_rule(rule, "probe"), a=value)
+
+
+@pytest.mark.parametrize(
+    ("written", "full"), [("1", "1.0.0"), ("v1.2", "1.2.0"), ("1.2.3", "1.2.3"), ("1.2-rc.1", "1.2.0-rc.1"), ("1.2.3+build.5", "1.2.3")]
+)
+def test_a_version_is_written_out_as_flagds_schema_wants_it(written: str, full: str) -> None:
+    assert f'">=", "{full}"]' in json.dumps(compile_rule(f"semver(app) >= '{written}'", "probe"))
+    assert f'"^", "{full}"]' in json.dumps(compile_rule(f"semver_match(app, '^{written}')", "probe"))
+
+
+@pytest.mark.parametrize("text", ["01.2.3", "1.2.3-", "1.2.3-rc..1", "1.2.3-01", "1.2.3.4", "", "^1"])
+def test_what_is_no_version_is_refused(text: str) -> None:
+    with pytest.raises(RuleError, match="is compared with a version"):
+        compile_rule(f"semver(app) >= '{text}'", "probe")
+
+
 def test_attributes_may_lie_in_others() -> None:
     logic = compile_rule("address.country == 'NL'", "probe")
     assert matches(logic, address={"country": "NL"})

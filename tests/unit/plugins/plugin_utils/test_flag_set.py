@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 
+ROOT = Path(__file__).parents[4]
 ABOUT = "purpose: a test, owner: shop, kind: ops"
 TODAY = date(2026, 11, 25)
 
@@ -249,3 +250,20 @@ def test_whatever_is_accepted_is_evaluated_for_everybody(states: list[Any], cont
     assert all(isinstance(value, bool) for value in values)
     assert values[0] or not values[1]
     assert values[1] or not values[2]
+
+
+def test_a_line_does_not_grow_with_the_ways_to_what_is_required(tmp_path: Path) -> None:
+    texts = {"f0": "state: {percent: 50}", "f1": "state: on, requires: [f0]"}
+    texts |= {f"f{number}": f"state: on, requires: [f{number - 1}, f{number - 2}]" for number in range(2, 30)}
+    flags = declared(tmp_path, **texts)
+    line = flag_set.render(flags, {}, "lab", 1)
+    assert len(line) < 30 * 1000
+    users = [f"user-{number}" for number in range(40)]
+    assert [seen(line, "f29", user) for user in users] == [seen(line, "f0", user) for user in users]
+    assert not seen(flag_set.render(flags, {"f3": {"to": "off"}}, "lab", 2), "f29", "user-1")
+
+
+@pytest.mark.parametrize("folder", sorted(ROOT.glob("inventories/*/flags")), ids=lambda folder: folder.parent.name)
+def test_the_examples_in_the_inventories_can_be_published(folder: Path) -> None:
+    flags = flag_set.load(folder)
+    assert json.loads(flag_set.render(flags, {}, folder.parent.name, 1))["flags"].keys() == flags.keys() != set()
