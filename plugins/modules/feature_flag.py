@@ -72,7 +72,7 @@ options:
   samples:
     description:
       - Users for whom C(--diff) shows what they would get, each with C(targetingKey) and what rules ask of. Default is nobody known and three users.
-      - It needs the Python library openfeature-provider-flagd beside Ansible.
+      - It needs the Python library openfeature-flagd-core beside Ansible.
     type: list
     elements: dict
   content:

@@ -28,7 +28,7 @@ def lines(published: bytes, flags: Sequence[str], users: Sequence[Mapping[str, A
         from openfeature.contrib.tools.flagd.core import FlagdCore
         from openfeature.evaluation_context import EvaluationContext
     except ImportError:
-        return ["(what users get is not shown, because the Python library openfeature-provider-flagd is not beside Ansible)"]
+        return ["(what users get is not shown, because the Python library openfeature-flagd-core is not beside Ansible)"]
     core = FlagdCore()
     core.set_flags(published.decode())
     known = json.loads(published)["flags"]

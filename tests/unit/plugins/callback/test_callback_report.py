@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,16 +103,17 @@ def test_it_can_be_left_out(project: Path) -> None:
 
 
 def test_a_run_that_is_cut_short_has_a_report(project: Path) -> None:
-    pause = "- hosts: one\n  gather_facts: false\n  tasks: [{ansible.builtin.debug: {msg: before}}, {ansible.builtin.wait_for: {path: /nowhere}}]\n"
-    (project / "try.yml").write_text(pause)
+    tasks = "[{ansible.builtin.debug: {msg: before}}, {ansible.builtin.shell: touch begun && exec sleep 60}]"
+    (project / "try.yml").write_text(f"- hosts: one\n  gather_facts: false\n  tasks: {tasks}\n")
     run = subprocess.Popen(
         command(project), env=settings(project / "reports"), cwd=project, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    assert run.stdout is not None
-    for line in run.stdout:
-        if "TASK [ansible.builtin.wait_for]" in line:
-            os.killpg(run.pid, signal.SIGINT)
-            break
+    # Not before the task is under way: Python swallows an interrupt that comes while a process forks.
+    end = time.monotonic() + 60
+    while not (project / "begun").exists():
+        assert time.monotonic() < end, "the task did not begin within 60 s"
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)
     run.communicate(timeout=60)
     found = the_report(project / "reports")
     assert (found["outcome"], found["last_words"]) == ("interrupted", "before")

@@ -37,5 +37,5 @@ def test_what_the_evaluator_refuses_is_shown() -> None:
 
 def test_without_the_library_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openfeature.contrib.tools.flagd.core", None)
-    assert "openfeature-provider-flagd is not beside Ansible" in flag_samples.lines(published(), ["size"])[0]
+    assert "openfeature-flagd-core is not beside Ansible" in flag_samples.lines(published(), ["size"])[0]
     assert flag_samples.lines(b"", ["size"]) == []
