@@ -1,6 +1,6 @@
 """Feature flags, by OpenFeature: read from the file that the fleet keeps on every host, evaluated here, counted by flag and variant.
 
-The evaluator is flagd's own. Its provider for Python brings gRPC along, 12 MB for each version of Python and not needed for a file, so
+The evaluator is flagd's own. Its provider for Python brings gRPC along, 17 MB for each version of Python and not needed for a file, so
 the small provider around the evaluator is ours; what it does is flagd's FILE mode, by the same variable of the environment.
 """
 
