@@ -56,6 +56,7 @@ class Shop:
         self.faults = faults
         self.flags = flags.Flags(chosen.flags)
         self.visits = 0
+        self.checkouts = 0
         self.began = time.monotonic()
         environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True)
         self.template = environment.get_template("page.html")
@@ -92,8 +93,9 @@ class Shop:
         user, visitor = self.who(request)
         given = self.flags.values(user)
         await self.visit()
-        if given["checkout"] and self.faults.fails_in_checkout(self.visits):
-            raise InjectedError(f"request {self.visits} fails on purpose in the new checkout")
+        self.checkouts += given["checkout"]
+        if given["checkout"] and self.faults.fails_in_checkout(self.checkouts):
+            raise InjectedError(f"page {self.checkouts} with the new checkout fails on purpose")
         text = self.template.render(
             flags=given,
             products=list(PRODUCTS.values()),
@@ -112,7 +114,7 @@ class Shop:
     async def what_flags_give(self, request: Request) -> Response:
         """What the user of the query gets of each flag, for those who want to see it before they switch."""
         user, _visitor = self.who(request)
-        given = {key: {"value": one.value, "variant": one.variant, "reason": one.reason} for key, one in self.flags.details(user).items()}
+        given = {key: {"value": one.value, "variant": one.variant, "reason": one.reason} for key, one in self.flags.preview(user).items()}
         return JSONResponse({"generation": self.flags.generation(), "flags": given, "release": self.settings.release})
 
     async def order(self, request: Request) -> Response:

@@ -245,3 +245,22 @@ def test_a_fault_in_the_new_checkout_goes_with_its_flag(start: Callable[..., Sho
     assert {shop.ask("/").status for _ in range(6)} == {200}
     counted = shop.ask("/metrics").body.decode()
     assert 'feature_flag_requests_total{flag="checkout",outcome="error",variant="on"} 3.0' in counted
+
+
+def test_the_fault_in_the_new_checkout_counts_only_pages_that_have_it(start: Callable[..., Shop], tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    flag_file(path, 1, checkout={"targeting": {"if": [{"==": [{"var": "plan"}, "gold"]}, "on", "off"]}})
+    shop = start("checkout-errors:0.5", flags=path).wait()
+    assert [shop.ask(f"/?plan={plan}").status for plan in ("gold", "free") * 4] == [200, 200, 500, 200] * 2
+
+
+def test_to_look_at_flags_is_no_request_that_they_had_a_say_in(start: Callable[..., Shop], tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    flag_file(path, 1, checkout={"defaultVariant": "on"})
+    shop = start("checkout-errors:1", flags=path).wait()
+    assert shop.ask("/").status == 500
+    assert given(shop)["checkout"] is True
+    counted = shop.ask("/metrics").body.decode()
+    assert 'feature_flag_requests_total{flag="checkout",outcome="error",variant="on"} 1.0' in counted
+    assert 'outcome="ok"' not in counted, "whoever looks makes a bad variant seem better than it is"
+    assert 'feature_flag_evaluations_total{flag="checkout",reason="static",variant="on"} 2.0' in counted
