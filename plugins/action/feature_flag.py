@@ -60,7 +60,7 @@ class ActionModule(ActionBase):
             order = _order(given)
             changes = flag_view.changes(given["changes"])
             flags = flag_set.load(Path(given["declared"]))
-            for _ in range(_TRIES):
+            for _attempt in range(_TRIES):
                 live, line = self._state(given["environment"])
                 decision = flag_live.decide(flags, live, line, changes, order, given["groups"], datetime.now(tz=UTC).date(), given["above"])
                 if self._task.check_mode or not decision.changed or self._swap(live, decision):

@@ -136,7 +136,7 @@ def parse_read(stdout: str, environment: str) -> tuple[Live, bytes]:
     word, before = _answer(stdout)
     if word != "read":
         raise ValueError(_said(word, before))
-    state, _, line = before.partition("flags:\n")
+    state, _separator, line = before.partition("flags:\n")
     state = state.partition("state:\n")[2].strip()
     data = line.strip().encode()
     line_found = data + b"\n" if data else b""

@@ -15,7 +15,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -397,7 +397,7 @@ class _File:
 
     def expires(self, node: yaml.Node | None, key: yaml.ScalarNode, kind: str) -> date | None:
         value = self.plain(node) if node is not None else None
-        if type(value) is date:  # a moment is a date as well
+        if isinstance(value, date) and not isinstance(value, datetime):
             return value
         if value is not None:
             self.fault(node or key, "expires is a date such as 2027-03-31")

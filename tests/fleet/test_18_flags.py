@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -160,3 +161,47 @@ def test_a_hundred_switches_in_a_row_fail_no_request_and_leave_no_host_behind(fl
             assert (after.generation, after.modified > before.modified) == (before.generation + 10, True)
             before = after
     assert running.summary["failed"] == 0, running.failures(5)
+
+
+def given(fleet: Fleet, host: str) -> tuple[int, bool]:
+    """The generation that the host's application has in force, and what it gives of the flag."""
+    shown = fleet.on(host, "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8000/flags\", timeout=5).read().decode())'")
+    told = json.loads(shown)
+    return told["generation"], told["flags"][FLAG]["value"]
+
+
+@long
+def test_every_application_answers_with_the_new_value_once_the_run_has_ended(fleet: Fleet) -> None:
+    for word, value in (("state=on", True), ("state=off", False)):
+        must(fleet, word)
+        wanted = (alike(fleet).generation, value)
+        assert {host: given(fleet, host) for host in fleet.hosts()} == dict.fromkeys(fleet.hosts(), wanted)
+
+
+@long
+def test_a_release_is_rolled_back_by_flag_alone_while_a_deployment_runs(fleet: Fleet) -> None:
+    """The new checkout fails; the flag that switches it off needs neither the deployment's lock nor its end."""
+    fleet.built("5.2.0", "checkout-errors:0.5")
+    fleet.deploy("5.2.0", "-e", '{"rollout_waves": ["100%"], "rollout_min_healthy": 0}')
+    with under_load("flags-rollback") as running:
+        began = time.monotonic()
+        must(fleet, "state=on", "reason='the new checkout'")
+        broken = time.monotonic() - began
+        running.wait_for(running.sent() + 100, 30)
+        deployment = fleet.begin("deploy.yml", "-e", "version=1.1.0", "-e", "force='for this test'")
+        assert deployment.stdout is not None
+        for line in deployment.stdout:
+            if "Fetch, verify and unpack" in line:
+                break
+        must(fleet, "state=off", "reason='every other page fails'")
+        mended = time.monotonic() - began
+        assert deployment.poll() is None, "the deployment was over before the flag was off"
+        rest, _none = deployment.communicate()
+        assert deployment.returncode == 0, rest[-6000:]
+        running.wait_for(running.sent() + 100, 30)
+    _ = running.summary
+    answers = [json.loads(line) for line in running.requests.read_text().splitlines()]
+    bad = [answer["at"] for answer in answers if answer["status"] != 200]
+    assert len([at for at in bad if broken < at < mended]) > 20, "the fault was not seen"
+    assert [at for at in bad if at > mended] == [], "errors after the flag was off"
+    fleet.settled("1.1.0")
