@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import LAB, ROOT, Fleet
+from conftest import LAB, ROOT, Fleet, long
 
 STORE = "/srv/artifacts/storefront"
 
@@ -82,14 +82,23 @@ def test_an_artifact_of_another_application(fleet: Fleet) -> None:
         refused(fleet, "1.1.0", "9.9.9", options=("-e", "version=9.9.9"))
 
 
-@pytest.mark.parametrize("waves", ['[1, "25%"]', "[]", '["half"]'])
+@pytest.mark.parametrize("waves", ['[1, "25%"]', pytest.param("[]", marks=long), pytest.param('["half"]', marks=long)])
 def test_waves_that_never_reach_everybody(fleet: Fleet, waves: str) -> None:
     refused(fleet, "rollout_waves", options=("-e", "version=1.1.0", "-e", f'{{"rollout_waves": {waves}}}'))
 
 
+NO_SSH, SSH = "systemctl stop ssh.socket ssh.service; pkill -KILL -x sshd; true", "systemctl start ssh"
+
+
 def test_a_host_that_is_down(fleet: Fleet) -> None:
-    with broken(fleet, "app3", "systemctl stop ssh.socket ssh.service; pkill -KILL -x sshd; true", "systemctl start ssh"):
+    with broken(fleet, "app3", NO_SSH, SSH):
         refused(fleet, "app3 is down", "--limit '!app3'")
+    fleet.settled("1.0.0")
+
+
+@long
+def test_hosts_that_are_up_move_where_they_are_named(fleet: Fleet) -> None:
+    with broken(fleet, "app3", NO_SSH, SSH):
         fleet.deploy("1.1.0", "--limit", "!app3")
         fleet.must("playbooks/rollback.yml", "--limit", "!app3")
     fleet.settled("1.0.0")

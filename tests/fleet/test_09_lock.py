@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from conftest import Fleet
+from conftest import Fleet, long
 
 LOCKS = "/var/lib/tossable/locks"
 
@@ -60,6 +60,7 @@ def test_a_controller_that_slept_past_its_lease_switches_nothing(fleet: Fleet) -
     fleet.settled("1.2.0")
 
 
+@long
 def test_a_lock_is_broken_with_a_reason_only(fleet: Fleet) -> None:
     run = fleet.begin("deploy.yml", "-e", '{"version": "1.1.0", "by": "bob", "force": "another test took it back"}')
     wait_for(run, "Fetch, verify and unpack")

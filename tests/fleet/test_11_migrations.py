@@ -43,7 +43,8 @@ def migrated(built: Fleet) -> Iterator[Fleet]:
         built.deploy("1.0.0")
     yield built
     forget(built)
-    built.deploy("1.0.0")
+    if set(built.releases().values()) != {"1.0.0"}:
+        built.deploy("1.0.0")
 
 
 def forget(fleet: Fleet) -> None:
@@ -96,6 +97,12 @@ def test_a_migration_that_fails_stops_everything_before_the_first_switch(migrate
     migrated.settled("1.0.0")
     assert recorded(migrated)[-1] == ("failed", "0002-split")
     assert "0002-split expand forward-only failed" in migrated.must("playbooks/migrations.yml").message()
+
+
+@long
+def test_a_deployment_whose_migration_failed_goes_on_from_there(migrated: Fleet) -> None:
+    migrated.on("app1", f"touch {STOP}")
+    assert migrated.play("deploy.yml", "-e", "version=4.1.0", "-e", "force='another test took it back'").code == 2
     migrated.on("app1", f"rm {STOP}")
     migrated.must("deploy.yml", "-e", "version=4.1.0")  # the release is not bad
     assert ran(migrated) == [("app1", "0001-add"), ("app1", "0002-split")]

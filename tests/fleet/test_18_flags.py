@@ -77,6 +77,7 @@ def test_a_flag_is_switched_under_load_on_every_host(fleet: Fleet) -> None:
     assert alike(fleet) == before
 
 
+@long
 def test_a_host_that_hangs_is_named_and_right_after_the_next_run(fleet: Fleet) -> None:
     *others, last = fleet.hosts()
     before = held(fleet, last)
