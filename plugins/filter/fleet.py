@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_view, ledger, maintenance, reporting
+from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_view, ledger, maintenance, reporting, version_words
 from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
 
 
@@ -64,6 +64,14 @@ def wave_sizes(waves: Sequence[int | str], hosts: int) -> list[int]:
     """Numbers of hosts, wave by wave; raise in words where they do not add up to all."""
     try:
         return wave_words.sizes(waves, hosts)
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+def version_list(value: object, name: str) -> list[str]:
+    """The versions that an operator named, with commas between them; raise in words where one is a number."""
+    try:
+        return version_words.listed(value, name)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from None
 
@@ -141,6 +149,8 @@ class FilterModule:
             "known_host": known_host,
             "servers": servers,
             "waves": wave_sizes,
+            "version_unquoted": version_words.unquoted,
+            "version_list": version_list,
             "not_serving": not_serving,
             "status_table": status_table,
             "died": reporting.died,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import LAB, ROOT, Fleet
+from conftest import LAB, ROOT, Fleet, long
 
 STORE = "/srv/artifacts/storefront"
 
@@ -47,6 +47,14 @@ def test_an_unknown_version(fleet: Fleet) -> None:
 
 def test_a_version_that_is_no_version(fleet: Fleet) -> None:
     refused(fleet, "version", options=("-e", "version=../../etc"))
+
+
+@pytest.mark.parametrize(
+    "playbook", ["deploy.yml", *(pytest.param(f"playbooks/{verb}.yml", marks=long) for verb in ("build", "rollback", "reconcile", "contract"))]
+)
+def test_a_version_without_quotes(fleet: Fleet, playbook: str) -> None:
+    """1.10 is 1.1 by then, and there may be such a version."""
+    refused(fleet, "version is not text but 1.1", "Quote it", options=("-e", '{"version": 1.10}'), playbook=playbook)
 
 
 def test_an_unsigned_artifact(fleet: Fleet) -> None:

@@ -54,6 +54,15 @@ def test_a_wrong_wave_list_is_an_error_in_words() -> None:
         fleet.wave_sizes([1], 3)
 
 
+def test_a_version_that_is_a_number_is_no_version() -> None:
+    assert fleet.version_list("1.3.9, 1.4", "give_up") == ["1.3.9", "1.4"]
+    assert fleet.version_list(["1.10"], "give_up") == ["1.10"]
+    assert fleet.version_list("", "give_up") == []
+    for wrong in (1.10, 2, [1.10]):
+        with pytest.raises(AnsibleFilterError, match=r"give_up is not text but .*Quote it.*-e give_up=1\.10"):
+            fleet.version_list(wrong, "give_up")
+
+
 def test_who_is_not_served_is_named_for_each_balancer() -> None:
     balancers = {"lb1": balancer(app1="UP", app2="MAINT"), "lb2": {"trouble": "down"}}
     assert fleet.not_serving(balancers, "shop", ["app1", "app2", "app3"]) == ["lb1: app2 is MAINT", "lb1: app3 is absent", "lb2: down"]
