@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ansible_collections.tossable.fleet.plugins.module_utils.host.desired import Desired
 
-from . import release_request
+from . import reaching, release_request
 
 Report = Mapping[str, Any]
 
@@ -37,7 +37,9 @@ class Target(NamedTuple):
 def host_obstacles(host: str, report: Report) -> list[str]:
     """Why this host cannot take part, in words; empty when it can."""
     if not report.get("reachable"):
-        return [f"{host} is down: {report.get('trouble')}. Mend or toss it, or leave it out with --limit '!{host}'."]
+        trouble = str(report.get("trouble"))
+        why = reaching.refused(host, trouble) or f"{host} is down: {trouble}. Mend or toss it."
+        return [f"{why} Or leave it out with --limit '!{host}'."]
     if report.get("trouble"):
         return [f"{host}: {report['trouble']}"]
     return []
@@ -87,6 +89,8 @@ def balancer_obstacles(
         alive = [other for other, seen in (others or {}).items() if not seen.get("trouble")]
         without = f" Or, where no client reaches it, leave it out with -e '{json.dumps({'release_balancers': alive})}'" if alive else ""
         said = str(balancer["trouble"])
+        if why := reaching.refused(name, said):
+            return [f"Load balancer {why}{without}"]
         between = "\n  " if "\n" in said else " "
         return [f"Load balancer {name}: {said}{between}Mend it.{without}"]
     servers: Mapping[str, Any] = balancer.get("backends", {}).get(backend, {})

@@ -16,7 +16,7 @@ def unquoted(value: object, name: str = "version") -> str:
         return ""
     return (
         f"{name} is not text but {value}: without quotes 1.10 is the number 1.1, which is another version. Quote it, as in "
-        f"-e '{{\"{name}\": \"1.10\"}}' or {name}: \"1.10\" in a file; or type -e {name}=1.10, which is text always."
+        f'-e \'{{"{name}": "1.10"}}\' or {name}: "1.10" in a file; or type -e {name}=1.10, which is text always.'
     )
 
 

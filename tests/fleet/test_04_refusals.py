@@ -119,13 +119,19 @@ def test_a_disk_that_is_nearly_full(fleet: Fleet) -> None:
     fleet.settled("1.0.0")
 
 
-def test_a_host_key_that_is_not_known(fleet: Fleet) -> None:
+@pytest.mark.parametrize("known_as", [None, pytest.param("app2", marks=long)])
+def test_a_host_key_that_is_not_the_one_known(fleet: Fleet, known_as: str | None) -> None:
+    """The host is healthy: it is not called down, and nobody is told to toss it. None: no key is known; else that host's."""
     known = ROOT / "build" / "labs" / LAB / "known_hosts"
     text = known.read_text()
+    lines = {host: line for line in text.splitlines(keepends=True) for host in fleet.hosts() if host in line}
+    name, _, _key = lines["app1"].partition(" ")
+    other = f"{name} {lines[known_as].partition(' ')[2]}" if known_as else ""
     fleet.run("sh", "-c", "rm -rf ~/.ansible/cp/*")
-    known.write_text("".join(line for line in text.splitlines(keepends=True) if "app1" not in line))
+    known.write_text(text.replace(lines["app1"], other))
     try:
-        refused(fleet, "app1 is down", "host key", options=("-e", "version=1.1.0"))
+        told = "another host key" if known_as else "its host key is not known here"
+        refused(fleet, "app1", told, "known_hosts", "Do not toss it", "--limit '!app1'")
     finally:
         known.write_text(text)
 
