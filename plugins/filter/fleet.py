@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_view, ledger, maintenance, reporting, version_words
+from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_view, ledger, maintenance, planning, reporting, version_words
 from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
 
 
@@ -153,6 +153,7 @@ class FilterModule:
             "version_list": version_list,
             "not_serving": not_serving,
             "status_table": status_table,
+            "in_use": planning.in_use,
             "died": reporting.died,
             "run_results": ledger.results,
             "left_out": reporting.left_out,

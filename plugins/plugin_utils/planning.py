@@ -222,6 +222,19 @@ def newest_token(reports: Mapping[str, Report], run: str) -> int:
     return max((report["fence"]["token"] for report in reports.values() if report["fence"]["run"] != run), default=0)
 
 
+def in_use(reports: Iterable[Report], release: str) -> list[str]:
+    """The versions that these hosts run or can go back to once ``release`` is live: nobody else may take them out of the store.
+
+    They are the release, the one that was live and the one before, and the one that a rollback goes to from there.
+    """
+    found = {release}
+    for report in reports:
+        history = list(report.get("history") or ())
+        before = history[: history.index(release)] if release in history else []
+        found |= {name for name in (report.get("live"), report.get("previous"), *before[-1:]) if name}
+    return sorted({name.rpartition("-")[0] for name in found})
+
+
 def skipped(absent: Mapping[str, str]) -> list[str]:
     """Lines about the hosts that the run leaves out."""
     return [f"  left out {host:<12} {trouble.splitlines()[0] if trouble else 'dead'}" for host, trouble in absent.items()]

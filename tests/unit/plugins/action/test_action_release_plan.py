@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import types
 from typing import Any
 
@@ -62,7 +62,7 @@ def plan(check: bool = True, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("kind", ["deploy", "rollback", "reconcile"])
-@pytest.mark.parametrize("version", [1.10, 2, datetime.date(2026, 11, 27)])
+@pytest.mark.parametrize("version", [1.10, 2, dt.date(2026, 11, 27)])
 def test_a_version_without_quotes_is_refused_though_there_is_one_of_its_text(kind: str, version: object) -> None:
     with pytest.raises(AnsibleActionFail, match=r"Nothing was changed\. version is not text .* Quote it"):
         plan(kind=kind, version=version)
