@@ -233,7 +233,12 @@ def _whole(
         target,
         hosts,
         plan["waves"],
-        migrations=[*planning.skipped(plan["absent"]), *migrating.lines, *maintenance.plan_lines(given["balancers"], given["app"])],
+        migrations=[
+            *planning.skipped(plan["absent"]),
+            *migrating.lines,
+            *maintenance.plan_lines(given["balancers"], given["app"]),
+            *planning.unbalanced(given["balancers"]),
+        ],
         unknown=hosts.keys() - known.keys(),
     )
     return {**more, "summary": [*table, *plan_view.lines({**plan, **more})]}

@@ -18,13 +18,25 @@ from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_view, l
 from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
 
 
-def required_group(groups: Mapping[str, Sequence[str]], name: str) -> str:
-    """Return ``name`` when the inventory has hosts in that group; raise in words when it has none (a syntax check has no inventory to ask)."""
-    if not groups.get(name) and not context.CLIARGS.get("syntax"):
+#: What the hosts of a group are there for.
+_FOR = {
+    "app": "on which applications run",
+    "lb": "which sends requests to them",
+    "ops": "which keeps the artifacts, the lock and the ledger",
+}
+
+
+def required_group(groups: Mapping[str, Sequence[str]], name: str, *others: str) -> str:
+    """Return ``name`` when the inventory has hosts in that group and in the ``others``; raise in words for the first that has none.
+
+    A syntax check has no inventory to ask.
+    """
+    missing = [group for group in (name, *others) if not groups.get(group)]
+    if missing and not context.CLIARGS.get("syntax"):
         known = ", ".join(sorted(group for group, hosts in groups.items() if hosts and group != "all")) or "none"
         raise AnsibleFilterError(
-            f"No host is in the group '{name}' (groups with hosts: {known}). "
-            "Make the lab with `make lab`, or name your inventory with -i inventories/production."
+            f"No host is in the group '{missing[0]}' (groups with hosts: {known}), {_FOR.get(missing[0], 'which is needed here')}. "
+            "Add one to the inventory, make the lab with `make lab`, or name your inventory with -i inventories/production."
         )
     return name
 

@@ -235,6 +235,11 @@ def in_use(reports: Iterable[Report], release: str) -> list[str]:
     return sorted({name.rpartition("-")[0] for name in found})
 
 
+def unbalanced(balancers: Collection[str]) -> list[str]:
+    """The line about a fleet of which no load balancer can be asked; none where one is."""
+    return [] if balancers else ["  no load balancer is asked (release_balancers is empty): a host that calls itself ready counts as in service"]
+
+
 def skipped(absent: Mapping[str, str]) -> list[str]:
     """Lines about the hosts that the run leaves out."""
     return [f"  left out {host:<12} {trouble.splitlines()[0] if trouble else 'dead'}" for host, trouble in absent.items()]

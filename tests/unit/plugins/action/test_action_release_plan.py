@@ -75,6 +75,14 @@ def test_nothing_is_contracted_for_a_version_without_quotes() -> None:
         contract_plan.ActionModule(task, connection, None, None, None, None).run()
 
 
+@pytest.mark.usefixtures("store")
+def test_a_plan_says_where_no_load_balancer_is_asked() -> None:
+    said = "no load balancer is asked (release_balancers is empty)"
+    assert said in "\n".join(plan()["summary"])
+    servers = {host: {"status": "UP"} for host in ("app1", "app2", "app3")}
+    assert said not in "\n".join(plan(balancers={"lb1": {"backends": {"shop": servers}, "trouble": None}})["summary"])
+
+
 def test_a_plan_that_nothing_is_in_the_way_of(store: dict[str, Manifest]) -> None:
     found = plan()
     assert "failed" not in found

@@ -22,8 +22,11 @@ def balancer(**status: str) -> dict[str, Any]:
 
 
 def test_a_group_without_hosts_is_named_with_what_to_run() -> None:
-    with pytest.raises(AnsibleFilterError, match=r"'ops' \(groups with hosts: app, lb\)\. Make the lab"):
+    with pytest.raises(AnsibleFilterError, match=r"'ops' \(groups with hosts: app, lb\), which keeps the artifacts.*Add one to the inventory"):
         fleet.required_group(GROUPS, "ops")
+    with pytest.raises(AnsibleFilterError, match="'ops'"):
+        fleet.required_group(GROUPS, "app", "lb", "ops")
+    assert fleet.required_group(GROUPS, "app", "lb") == "app"
     assert fleet.required_group(GROUPS, "app") == "app"
 
 
