@@ -17,7 +17,6 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_view, ledger, maintenance, planning, reporting, version_words
 from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
 
-
 #: What the hosts of a group are there for.
 _FOR = {
     "app": "on which applications run",
