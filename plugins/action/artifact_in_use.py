@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
@@ -17,7 +18,27 @@ _SPEC = {
     "app": {"type": "str", "required": True},
     "environment": {"type": "str", "required": True},
     "versions": {"type": "list", "elements": "str", "required": True},
+    "keep": {"type": "bool", "default": False},
 }
+
+
+def command(given: Mapping[str, Any]) -> str:
+    """Shell text that makes the note, beside and then by a rename, or prints ``same``. With ``keep`` what is noted already stays."""
+    folder = f"{given['root']}/{given['app']}/.in-use"
+    path, part = shlex.quote(f"{folder}/{given['environment']}"), shlex.quote(f"{folder}/.{given['environment']}.part")
+    versions = " ".join(shlex.quote(version) for version in given["versions"])
+    noted = "$noted" if given["keep"] else ""
+    return "; ".join(
+        [
+            "set -e",
+            f"noted=$([ ! -e {path} ] || cat {path})",
+            f"wanted=$(printf '%s\\n' {versions} {noted} | LC_ALL=C sort -u)",
+            '[ "$noted" != "$wanted" ] || { echo same; exit; }',
+            f"mkdir -p {shlex.quote(folder)}",
+            f"printf '%s\\n' \"$wanted\" >{part}",
+            f"mv {part} {path}",
+        ]
+    )
 
 
 class ActionModule(ActionBase):
@@ -33,12 +54,9 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         if self._task.check_mode:
             return {**result, "changed": False}
-        folder = f"{given['root']}/{given['app']}/.in-use"
-        path, text = shlex.quote(f"{folder}/{given['environment']}"), shlex.quote("\n".join(sorted(set(given["versions"]))))
-        command = f'set -e; [ "$(cat {path} 2>/dev/null)" != {text} ] || {{ echo same; exit; }}; mkdir -p {shlex.quote(folder)}; '
-        command += f"printf '%s\\n' {text} >{path}.part; mv {path}.part {path}"
+        path = shlex.quote(f"{given['root']}/{given['app']}/.in-use/{given['environment']}")
         try:
-            done = self._low_level_execute_command(command)
+            done = self._low_level_execute_command(command(given))
         except AnsibleConnectionFailure as error:
             # Left to itself Ansible would say that the application host is unreachable, for which this was asked.
             raise AnsibleActionFail(

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, migrations, planning
+from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, migrations, planning, version_words
 
 _SPEC: dict[str, Any] = {
     "app": {"type": "str", "required": True},
@@ -36,6 +36,9 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the plan, or fail with everything that stands in its way."""
+        # Before it is made text of: what was written is no longer known then.
+        if wrong := version_words.unquoted(self._task.args.get("version")):
+            raise AnsibleActionFail(f"Nothing was migrated. {wrong}")
         _checked, given = self.validate_argument_spec(argument_spec=_SPEC)
         result: dict[str, Any] = super().run(tmp, task_vars)
         reports, give_up = given["reports"], [version for version in given["give_up"] if version]

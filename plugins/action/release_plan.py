@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 from ansible_collections.tossable.fleet.plugins.module_utils.host import manifest, signature
@@ -30,6 +31,7 @@ from ansible_collections.tossable.fleet.plugins.plugin_utils import (
     plan_id,
     plan_view,
     planning,
+    version_words,
     waves,
     windows,
 )
@@ -84,6 +86,9 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the plan, as far as it can be computed; fail with everything that stands in its way."""
+        # Before it is made text of: what was written is no longer known then.
+        if wrong := version_words.unquoted(self._task.args.get("version")):
+            raise AnsibleActionFail(f"Nothing was changed. {wrong}")
         _checked, given = self.validate_argument_spec(argument_spec=_SPEC)
         result: dict[str, Any] = super().run(tmp, task_vars)
         asked, kind, app = given["reports"], given["kind"], given["app"]
@@ -228,7 +233,12 @@ def _whole(
         target,
         hosts,
         plan["waves"],
-        migrations=[*planning.skipped(plan["absent"]), *migrating.lines, *maintenance.plan_lines(given["balancers"], given["app"])],
+        migrations=[
+            *planning.skipped(plan["absent"]),
+            *migrating.lines,
+            *maintenance.plan_lines(given["balancers"], given["app"]),
+            *planning.unbalanced(given["balancers"]),
+        ],
         unknown=hosts.keys() - known.keys(),
     )
     return {**more, "summary": [*table, *plan_view.lines({**plan, **more})]}

@@ -14,17 +14,28 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_view, ledger, maintenance, reporting
+from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_view, ledger, maintenance, planning, reporting, version_words
 from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
 
+#: What the hosts of a group are there for.
+_FOR = {
+    "app": "on which applications run",
+    "lb": "which sends requests to them",
+    "ops": "which keeps the artifacts, the lock and the ledger",
+}
 
-def required_group(groups: Mapping[str, Sequence[str]], name: str) -> str:
-    """Return ``name`` when the inventory has hosts in that group; raise in words when it has none (a syntax check has no inventory to ask)."""
-    if not groups.get(name) and not context.CLIARGS.get("syntax"):
+
+def required_group(groups: Mapping[str, Sequence[str]], name: str, *others: str) -> str:
+    """Return ``name`` when the inventory has hosts in that group and in the ``others``; raise in words for the first that has none.
+
+    A syntax check has no inventory to ask.
+    """
+    missing = [group for group in (name, *others) if not groups.get(group)]
+    if missing and not context.CLIARGS.get("syntax"):
         known = ", ".join(sorted(group for group, hosts in groups.items() if hosts and group != "all")) or "none"
         raise AnsibleFilterError(
-            f"No host is in the group '{name}' (groups with hosts: {known}). "
-            "Make the lab with `make lab`, or name your inventory with -i inventories/production."
+            f"No host is in the group '{missing[0]}' (groups with hosts: {known}), {_FOR.get(missing[0], 'which is needed here')}. "
+            "Add one to the inventory, make the lab with `make lab`, or name your inventory with -i inventories/production."
         )
     return name
 
@@ -64,6 +75,14 @@ def wave_sizes(waves: Sequence[int | str], hosts: int) -> list[int]:
     """Numbers of hosts, wave by wave; raise in words where they do not add up to all."""
     try:
         return wave_words.sizes(waves, hosts)
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+def version_list(value: object, name: str) -> list[str]:
+    """The versions that an operator named, with commas between them; raise in words where one is a number."""
+    try:
+        return version_words.listed(value, name)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from None
 
@@ -141,8 +160,11 @@ class FilterModule:
             "known_host": known_host,
             "servers": servers,
             "waves": wave_sizes,
+            "version_unquoted": version_words.unquoted,
+            "version_list": version_list,
             "not_serving": not_serving,
             "status_table": status_table,
+            "in_use": planning.in_use,
             "died": reporting.died,
             "run_results": ledger.results,
             "left_out": reporting.left_out,

@@ -73,7 +73,7 @@ options:
     elements: dict
     default: []
   processes:
-    description: Names of the process types that the application has, for example V([web, worker]).
+    description: Names of the process types that the application has, for example V([web, mail_out]).
     type: list
     elements: str
   built_by:

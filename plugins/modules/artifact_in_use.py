@@ -32,6 +32,12 @@ options:
     type: list
     elements: str
     required: true
+  keep:
+    description:
+      - Whether the versions stay that are noted already, because O(versions) comes from some hosts of the environment only (a run with
+        C(--limit), or one that left dead hosts out). The next run of all hosts notes what is in use then.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Does nothing.

@@ -36,24 +36,26 @@ class HostAction(ActionBase):
     def call(self, verb: str, app: str, given: dict[str, Any], own_unit: bool = False) -> dict[str, Any]:
         """Call the program once; where it is missing or of another version it is put in place first.
 
+        What only looks, and check mode, leaves alone which version the host's own units run (`host_program.reads`).
         Returns the program's answer; a host that cannot be reached, or an answer that is none, is a failed result in words.
         """
         wanted = host_program.program()
         unit = f"tossable-{app}-{uuid.uuid4().hex[:12]}" if own_unit else None
         data = json.dumps(given).encode()
         long = len(data) > host_program.LONGEST_ARGUMENT
-        command = host_program.call_command(wanted, verb, app, None if long else given, unit)
+        current = not (self._task.check_mode or host_program.reads(verb, given))
+        command = host_program.call_command(wanted, verb, app, None if long else given, unit, current)
         try:
             done = self._low_level_execute_command(command, in_data=data if long else None)
             if done["rc"] == host_program.NOT_THERE:
-                self._ship(wanted)
+                self._ship(wanted, current)
                 done = self._low_level_execute_command(command, in_data=data if long else None)
         except AnsibleConnectionFailure as error:
             return {"failed": True, "reachable": False, "msg": f"The host cannot be reached: {str(error).strip()}", "evidence": []}
         return self._answer(done)
 
-    def _ship(self, wanted: host_program.Program) -> None:
-        done = self._low_level_execute_command(host_program.install_command(wanted), in_data=host_program.bundle(wanted))
+    def _ship(self, wanted: host_program.Program, current: bool = True) -> None:
+        done = self._low_level_execute_command(host_program.install_command(wanted, current), in_data=host_program.bundle(wanted))
         if done["rc"] != 0:
             said = done["stderr"].strip() or done["stdout"].strip()
             raise AnsibleError(f"The transaction program could not be put into {wanted.folder}: {said}")

@@ -13,6 +13,7 @@ import json
 import pathlib
 import shlex
 import tarfile
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import ansible_collections.tossable.fleet.plugins.module_utils.host as host_package
@@ -21,8 +22,10 @@ import ansible_collections.tossable.fleet.plugins.module_utils.host as host_pack
 HOME = "/usr/local/lib/tossable"
 #: Input that is longer (bytes) goes through standard input: the kernel takes 128 KiB as one argument, and quoting makes it longer, twice.
 LONGEST_ARGUMENT = 16 * 1024
-#: Exit code of the call when the program is missing on the host, of another version, or altered.
+#: Exit code of the call when the program is missing on the host, of another version, or altered; or what boot units call is not this one.
 NOT_THERE = 90
+#: Operations that only look, of verbs that do more than one thing.
+_LOOKS = {"lock": ("show",), "maintenance": ("show", "drain"), "ledger": ("show",)}
 _MAIN = "import sys\n\nfrom tossable_host.cli import main\n\nsys.exit(main(sys.argv[1:]))\n"
 
 
@@ -48,14 +51,29 @@ def program() -> Program:
     return Program({**files, "SHA256SUMS": sums}, hashlib.sha256(sums).hexdigest())
 
 
-def check_command(wanted: Program) -> str:
-    """Shell text that enters the program's folder, or exits with NOT_THERE unless every byte is right."""
+def reads(verb: str, given: Mapping[str, Any]) -> bool:
+    """Whether a call only looks.
+
+    Then it leaves alone which version the host's own units (boot, repair, agent) run: a look from an older checkout must not bring them
+    back to its program.
+    """
+    if verb == "migrations":
+        return not given.get("record")
+    return verb in ("info", "watch") or given.get("operation") in _LOOKS.get(verb, ())
+
+
+def check_command(wanted: Program, current: bool = True) -> str:
+    """Shell text that enters the program's folder, or exits with NOT_THERE unless every byte is right.
+
+    With ``current`` it must also be the version that the host's own units run.
+    """
+    link = f'[ "$(readlink {HOME}/current)" = {wanted.digest[:16]} ] && ' if current else ""
     listed = shlex.quote(f"{wanted.digest}  SHA256SUMS")
-    right = f"cd {wanted.folder} && echo {listed} | sha256sum --check --status && sha256sum --check --status --strict SHA256SUMS"
+    right = f"{link}cd {wanted.folder} && echo {listed} | sha256sum --check --status && sha256sum --check --status --strict SHA256SUMS"
     return f"{{ {right}; }} 2>/dev/null || exit {NOT_THERE}"
 
 
-def call_command(wanted: Program, verb: str, app: str, given: dict[str, Any] | None, unit: str | None = None) -> str:
+def call_command(wanted: Program, verb: str, app: str, given: dict[str, Any] | None, unit: str | None = None, current: bool = True) -> str:
     """Shell text that checks the program and calls it; where ``given`` is None the program reads its input from standard input.
 
     With ``unit`` the call runs as a transient systemd unit of that name, which a dropped connection does not stop, and whose
@@ -65,11 +83,15 @@ def call_command(wanted: Program, verb: str, app: str, given: dict[str, Any] | N
     if unit:
         options = ["--quiet", "--wait", "--pipe", "--collect", f"--unit={unit}", f"--property=OnFailure={app}-repair.service"]
         argv = ["systemd-run", *options, *argv]
-    return f"{check_command(wanted)}; exec {shlex.join(argv)}"
+    return f"{check_command(wanted, current)}; exec {shlex.join(argv)}"
 
 
-def install_command(wanted: Program) -> str:
-    """Shell text that reads the program as a tar archive from standard input and puts it in place in one step."""
+def install_command(wanted: Program, current: bool = True) -> str:
+    """Shell text that reads the program as a tar archive from standard input and puts it in place in one step.
+
+    Without ``current`` it lies beside the version that the host's own units go on to run.
+    """
+    point = [f"ln -sfn {wanted.digest[:16]} {HOME}/.current.part", f"mv -T {HOME}/.current.part {HOME}/current"]
     return " && ".join(
         [
             f"mkdir -p {HOME}",
@@ -78,8 +100,7 @@ def install_command(wanted: Program) -> str:
             'chmod 0755 "$part"',
             f"rm -rf {wanted.folder}",
             f'mv -T "$part" {wanted.folder}',
-            f"ln -sfn {wanted.digest[:16]} {HOME}/.current.part",
-            f"mv -T {HOME}/.current.part {HOME}/current",
+            *(point if current else []),
         ]
     )
 

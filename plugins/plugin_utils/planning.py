@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ansible_collections.tossable.fleet.plugins.module_utils.host.desired import Desired
 
-from . import release_request
+from . import reaching, release_request
 
 Report = Mapping[str, Any]
 
@@ -37,7 +37,9 @@ class Target(NamedTuple):
 def host_obstacles(host: str, report: Report) -> list[str]:
     """Why this host cannot take part, in words; empty when it can."""
     if not report.get("reachable"):
-        return [f"{host} is down: {report.get('trouble')}. Mend or toss it, or leave it out with --limit '!{host}'."]
+        trouble = str(report.get("trouble"))
+        why = reaching.refused(host, trouble) or f"{host} is down: {trouble}. Mend or toss it."
+        return [f"{why} Or leave it out with --limit '!{host}'."]
     if report.get("trouble"):
         return [f"{host}: {report['trouble']}"]
     return []
@@ -87,6 +89,8 @@ def balancer_obstacles(
         alive = [other for other, seen in (others or {}).items() if not seen.get("trouble")]
         without = f" Or, where no client reaches it, leave it out with -e '{json.dumps({'release_balancers': alive})}'" if alive else ""
         said = str(balancer["trouble"])
+        if why := reaching.refused(name, said):
+            return [f"Load balancer {why}{without}"]
         between = "\n  " if "\n" in said else " "
         return [f"Load balancer {name}: {said}{between}Mend it.{without}"]
     servers: Mapping[str, Any] = balancer.get("backends", {}).get(backend, {})
@@ -216,6 +220,24 @@ def moves(reports: Mapping[str, Report], target: Target, kind: str = "deploy") -
 def newest_token(reports: Mapping[str, Report], run: str) -> int:
     """The newest fencing token that a host has seen from a run other than ``run``, 0 where none has."""
     return max((report["fence"]["token"] for report in reports.values() if report["fence"]["run"] != run), default=0)
+
+
+def in_use(reports: Iterable[Report], release: str) -> list[str]:
+    """The versions that these hosts run or can go back to once ``release`` is live: nobody else may take them out of the store.
+
+    They are the release, the one that was live and the one before, and the one that a rollback goes to from there.
+    """
+    found = {release}
+    for report in reports:
+        history = list(report.get("history") or ())
+        before = history[: history.index(release)] if release in history else []
+        found |= {name for name in (report.get("live"), report.get("previous"), *before[-1:]) if name}
+    return sorted({name.rpartition("-")[0] for name in found})
+
+
+def unbalanced(balancers: Collection[str]) -> list[str]:
+    """The line about a fleet of which no load balancer can be asked; none where one is."""
+    return [] if balancers else ["  no load balancer is asked (release_balancers is empty): a host that calls itself ready counts as in service"]
 
 
 def skipped(absent: Mapping[str, str]) -> list[str]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from .watching import HIDDEN, Ended
 
-#: Width of the first column.
-LABEL = 11
+#: Width of the first column, in which the longest word is "unreachable"; a host's name may be longer.
+LABEL = 12
 #: Hosts that the picture names in one line, and waves that it has lines for.
 NAMED = 6
 WAVES = 4
@@ -76,7 +76,8 @@ def total(steps: Sequence[Mapping[str, Any]]) -> float:
 def labelled(label: str, text: str) -> list[str]:
     """Lines with a word in the first column of the first one, the others below."""
     first, *rest = text.splitlines() or [""]
-    return [f"{label:<{LABEL}}{first}".rstrip(), *(f"{'':{LABEL}}{line}".rstrip() for line in rest)]
+    head = f"{label:<{LABEL - 1}} " if label else " " * LABEL
+    return [f"{head}{first}".rstrip(), *(f"{'':{LABEL}}{line}".rstrip() for line in rest)]
 
 
 def event(ended: Ended, where: str) -> list[str]:

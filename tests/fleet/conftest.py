@@ -132,8 +132,9 @@ class Fleet:
         return {host: self.on(host, f"cat /var/lib/tossable/{app}/journal.jsonl") for host in self.hosts()}
 
     def fingerprint(self) -> dict[str, str]:
-        """What must stay as it is when a run is refused: the links, the journals, and what is told to the balancers."""
-        command = "readlink /srv/*/current; cat /var/lib/tossable/*/journal.jsonl /run/tossable/*/state | sha256sum; ls -A /srv/*/releases"
+        """What must stay as it is when a run is refused: the links (also to the program), the journals, and what is told to the balancers."""
+        links = "readlink /srv/*/current /usr/local/lib/tossable/current"
+        command = f"{links}; cat /var/lib/tossable/*/journal.jsonl /run/tossable/*/state | sha256sum; ls -A /srv/*/releases"
         return {host: self.on(host, command) for host in self.hosts()}
 
     def info(self, host: str, app: str = "storefront") -> dict[str, Any]:

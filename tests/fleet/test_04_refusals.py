@@ -49,6 +49,14 @@ def test_a_version_that_is_no_version(fleet: Fleet) -> None:
     refused(fleet, "version", options=("-e", "version=../../etc"))
 
 
+@pytest.mark.parametrize(
+    "playbook", ["deploy.yml", *(pytest.param(f"playbooks/{verb}.yml", marks=long) for verb in ("build", "rollback", "reconcile", "contract"))]
+)
+def test_a_version_without_quotes(fleet: Fleet, playbook: str) -> None:
+    """1.10 is 1.1 by then, and there may be such a version."""
+    refused(fleet, "version is not text but 1.1", "Quote it", options=("-e", '{"version": 1.10}'), playbook=playbook)
+
+
 def test_an_unsigned_artifact(fleet: Fleet) -> None:
     signature = f"{STORE}/1.1.0/storefront-1.1.0.manifest.json.sig"
     with broken(fleet, "ops1", f"mv {signature} /root/sig", f"mv /root/sig {signature}"):
@@ -120,13 +128,19 @@ def test_a_disk_that_is_nearly_full(fleet: Fleet) -> None:
     fleet.settled("1.0.0")
 
 
-def test_a_host_key_that_is_not_known(fleet: Fleet) -> None:
+@pytest.mark.parametrize("known_as", [None, pytest.param("app2", marks=long)])
+def test_a_host_key_that_is_not_the_one_known(fleet: Fleet, known_as: str | None) -> None:
+    """The host is healthy: it is not called down, and nobody is told to toss it. None: no key is known; else that host's."""
     known = ROOT / "build" / "labs" / LAB / "known_hosts"
     text = known.read_text()
+    lines = {host: line for line in text.splitlines(keepends=True) for host in fleet.hosts() if host in line}
+    name, _, _key = lines["app1"].partition(" ")
+    other = f"{name} {lines[known_as].partition(' ')[2]}" if known_as else ""
     fleet.run("sh", "-c", "rm -rf ~/.ansible/cp/*")
-    known.write_text("".join(line for line in text.splitlines(keepends=True) if "app1" not in line))
+    known.write_text(text.replace(lines["app1"], other))
     try:
-        refused(fleet, "app1 is down", "host key", options=("-e", "version=1.1.0"))
+        told = "another host key" if known_as else "its host key is not known here"
+        refused(fleet, "app1", told, "known_hosts", "Do not toss it", "--limit '!app1'")
     finally:
         known.write_text(text)
 

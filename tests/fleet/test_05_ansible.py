@@ -17,6 +17,23 @@ def test_check_mode_tells_what_would_happen_and_changes_nothing(fleet: Fleet) ->
     assert "+release: 1.1.0-" in shown
 
 
+@long
+def test_who_only_looks_leaves_the_hosts_the_program_that_they_run(fleet: Fleet) -> None:
+    """As from an older checkout: boot, repair and agent go on with the newer program, until something is released from there."""
+    newer = "cd /usr/local/lib/tossable && cp -a $(readlink current) 0123456789abcdef && ln -sfn 0123456789abcdef current"
+    for host in fleet.hosts():
+        fleet.on(host, newer)
+    before = fleet.fingerprint()
+    fleet.must("playbooks/status.yml")
+    fleet.must("deploy.yml", "-e", "version=1.1.0", "-e", "force='another test took it back'", "--check")
+    fleet.must("playbooks/site.yml", "--check", "--limit", "app1")
+    assert fleet.fingerprint() == before
+    fleet.deploy("1.1.0")
+    for host in fleet.hosts():
+        assert "0123456789abcdef" not in fleet.on(host, "readlink /usr/local/lib/tossable/current; rm -r /usr/local/lib/tossable/0123456789abcdef")
+    fleet.settled("1.1.0")
+
+
 def test_limit_moves_only_the_named_hosts(fleet: Fleet) -> None:
     fleet.deploy("1.1.0", "--limit", "app1,app2")
     assert fleet.releases() == {"app1": "1.1.0", "app2": "1.1.0", "app3": "1.0.0", "app4": "1.0.0"}

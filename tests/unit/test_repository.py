@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from checkout import ROOT, environment
@@ -177,6 +178,14 @@ def test_example_inventories_have_every_group(name: str) -> None:
     assert done.returncode == 0, done.stderr
     for group in ("app", "lb", "ops"):
         assert re.search(rf"@{group}:\n\s+\|  \|--\w", done.stdout), done.stdout
+
+
+@pytest.mark.parametrize("app", ["storefront", "shop"])
+def test_a_build_names_its_application_in_what_to_type_next(app: str) -> None:
+    """Whatever application an inventory has as its own: without -e app= that one would be released."""
+    (told,) = [task for task in read("playbooks/build.yml")[0]["tasks"] if task["name"] == "Say what to type next"]
+    command = jinja2.Template(told["ansible.builtin.debug"]["msg"][-1]).render(app=app, version="1.4.2")
+    assert command == f"Release it: ansible-playbook deploy.yml -e version=1.4.2 -e app={app}"
 
 
 def test_plugins_and_tools_say_under_which_licence_they_are() -> None:

@@ -54,7 +54,8 @@ REVERSIBLE, FORWARD_ONLY = "reversible", "forward-only"
 
 _APP = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+~-]{0,63}")
-_PROCESS = re.compile(r"[a-z][a-z0-9-]{0,30}")
+#: As the role app has it (roles/app/vars/main.yml): what names a unit, and a key of variables.
+_PROCESS = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 _HOOK = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _MIGRATION = re.compile(r"[0-9a-z][0-9a-z._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

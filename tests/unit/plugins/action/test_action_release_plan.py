@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import types
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.tossable.fleet.plugins.action import contract_plan
 from ansible_collections.tossable.fleet.plugins.action import release_plan as action
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
 from ansible_collections.tossable.fleet.plugins.module_utils.host.manifest import Archive, Entry, Manifest
@@ -55,6 +58,29 @@ def plan(check: bool = True, **more: Any) -> dict[str, Any]:
     task = types.SimpleNamespace(args=args, action="release_plan", check_mode=check, async_val=0)
     connection = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir="/nonexistent"))
     return dict(action.ActionModule(task, connection, None, None, None, None).run())
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("kind", ["deploy", "rollback", "reconcile"])
+@pytest.mark.parametrize("version", [1.10, 2, dt.date(2026, 11, 27)])
+def test_a_version_without_quotes_is_refused_though_there_is_one_of_its_text(kind: str, version: object) -> None:
+    with pytest.raises(AnsibleActionFail, match=r"Nothing was changed\. version is not text .* Quote it"):
+        plan(kind=kind, version=version)
+
+
+def test_nothing_is_contracted_for_a_version_without_quotes() -> None:
+    task = types.SimpleNamespace(args={"app": "shop", "version": 1.10, "reports": {}, "migrations": {}}, action="contract_plan", async_val=0)
+    connection = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir="/nonexistent"))
+    with pytest.raises(AnsibleActionFail, match=r"Nothing was migrated\. version is not text but 1\.1: .*Quote it"):
+        contract_plan.ActionModule(task, connection, None, None, None, None).run()
+
+
+@pytest.mark.usefixtures("store")
+def test_a_plan_says_where_no_load_balancer_is_asked() -> None:
+    said = "no load balancer is asked (release_balancers is empty)"
+    assert said in "\n".join(plan()["summary"])
+    servers = {host: {"status": "UP"} for host in ("app1", "app2", "app3")}
+    assert said not in "\n".join(plan(balancers={"lb1": {"backends": {"shop": servers}, "trouble": None}})["summary"])
 
 
 def test_a_plan_that_nothing_is_in_the_way_of(store: dict[str, Manifest]) -> None:

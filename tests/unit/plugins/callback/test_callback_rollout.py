@@ -92,11 +92,11 @@ def test_in_a_pipe_there_is_a_line_an_event_and_no_control_code(project: Path) -
     assert "s3cr3t" not in done.stdout + done.stderr
     said = done.stdout.splitlines()
     assert said[:4] == ["", "Try", "one line", "another line"]
-    assert sorted(line for line in said if line.endswith(": Change")) == ["changed    one: Change", "changed    two: Change"]
+    assert sorted(line for line in said if line.endswith(": Change")) == ["changed     one: Change", "changed     two: Change"]
     assert "inventory_hostname: one" in done.stdout
     assert "+new" in said
     place = next(number for number, line in enumerate(said) if line.startswith("failed"))
-    assert said[place : place + 3] == ["failed     two: Stop (try.yml:21)", "           it is broken", "           mend it"]
+    assert said[place : place + 3] == ["failed      two: Stop (try.yml:21)", "            it is broken", "            mend it"]
     assert "PLAY RECAP" in done.stdout
     assert "changed=2 " in next(line for line in said if line.startswith("one  "))
 
@@ -114,7 +114,7 @@ def test_verbose_is_what_ansible_shows(project: Path) -> None:
 def test_on_a_terminal_a_live_view_comes_and_goes(project: Path) -> None:
     code, seen = in_terminal(project)
     assert code == 2, seen
-    assert "now        " in seen
+    assert "now         " in seen
     assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")
     recap = seen[seen.index("PLAY RECAP") :]
     assert "\x1b[1A" not in recap
@@ -123,10 +123,10 @@ def test_on_a_terminal_a_live_view_comes_and_goes(project: Path) -> None:
 
 def test_an_interrupted_run_leaves_the_terminal_clean(project: Path) -> None:
     (project / "try.yml").write_text("- hosts: one\n  gather_facts: false\n  tasks: [{name: Wait, ansible.builtin.wait_for: {path: /nowhere}}]\n")
-    code, seen = in_terminal(project, "now        Wait")
+    code, seen = in_terminal(project, "now         Wait")
     assert code == 99, seen
     assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")
-    assert seen.rindex("\x1b[2K") > seen.rindex("now        Wait")
+    assert seen.rindex("\x1b[2K") > seen.rindex("now         Wait")
 
 
 def test_a_defect_is_told_once_and_the_rest_is_ansibles(project: Path) -> None:
@@ -159,5 +159,5 @@ def test_it_works_under_ansible_runner(project: Path) -> None:
     with ran.stdout as output:
         printed = output.read()
     assert ran.status == "successful", printed
-    assert "changed    one: Change" in printed
+    assert "changed     one: Change" in printed
     assert "playbook_on_stats" in [event["event"] for event in ran.events]

@@ -22,8 +22,11 @@ def balancer(**status: str) -> dict[str, Any]:
 
 
 def test_a_group_without_hosts_is_named_with_what_to_run() -> None:
-    with pytest.raises(AnsibleFilterError, match=r"'ops' \(groups with hosts: app, lb\)\. Make the lab"):
+    with pytest.raises(AnsibleFilterError, match=r"'ops' \(groups with hosts: app, lb\), which keeps the artifacts.*Add one to the inventory"):
         fleet.required_group(GROUPS, "ops")
+    with pytest.raises(AnsibleFilterError, match="'ops'"):
+        fleet.required_group(GROUPS, "app", "lb", "ops")
+    assert fleet.required_group(GROUPS, "app", "lb") == "app"
     assert fleet.required_group(GROUPS, "app") == "app"
 
 
@@ -52,6 +55,15 @@ def test_a_wrong_wave_list_is_an_error_in_words() -> None:
     assert fleet.wave_sizes([1, "100%"], 3) == [1, 2]
     with pytest.raises(AnsibleFilterError, match="leaves 2 of 3 hosts"):
         fleet.wave_sizes([1], 3)
+
+
+def test_a_version_that_is_a_number_is_no_version() -> None:
+    assert fleet.version_list("1.3.9, 1.4", "give_up") == ["1.3.9", "1.4"]
+    assert fleet.version_list(["1.10"], "give_up") == ["1.10"]
+    assert fleet.version_list("", "give_up") == []
+    for wrong in (1.10, 2, [1.10]):
+        with pytest.raises(AnsibleFilterError, match=r"give_up is not text but .*Quote it.*-e give_up=1\.10"):
+            fleet.version_list(wrong, "give_up")
 
 
 def test_who_is_not_served_is_named_for_each_balancer() -> None:

@@ -6,6 +6,7 @@ import io
 import pathlib
 import subprocess
 import tarfile
+import types
 from typing import Any
 
 import pytest
@@ -49,8 +50,9 @@ def test_an_installed_program_answers(home: pathlib.Path) -> None:
 class Action(HostAction):
     """The action without Ansible around it; the host is a shell here, which a task asks as Ansible does."""
 
-    def __init__(self) -> None:
+    def __init__(self, check_mode: bool = False) -> None:
         self.sent: list[tuple[int, int]] = []
+        self._task = types.SimpleNamespace(check_mode=check_mode)
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         return {}
@@ -71,6 +73,72 @@ def test_input_of_any_length_arrives(size: int) -> None:
     assert answer["msg"].startswith("The ledger knows no operation")
     assert answer["msg"].count("'") >= size
     assert (action.sent[-1][1] > 0) == (size >= host_program.LONGEST_ARGUMENT)
+
+
+LOOKS: list[tuple[str, dict[str, Any]]] = [
+    ("info", {}),
+    ("watch", {"release": "1-a"}),
+    ("lock", {"operation": "show"}),
+    ("ledger", {"operation": "show"}),
+    ("maintenance", {"operation": "drain"}),
+    ("migrations", {"record": None}),
+]
+ACTS: list[tuple[str, dict[str, Any]]] = [
+    ("stage", {}),
+    ("transact", {"kind": "activate"}),
+    ("leave", {}),
+    ("migrate", {}),
+    ("lock", {"operation": "acquire"}),
+    ("ledger", {"operation": "append"}),
+    ("maintenance", {"operation": "on"}),
+    ("migrations", {"record": {"event": "begun"}}),
+]
+
+
+def other_version(home: pathlib.Path) -> pathlib.Path:
+    """A host whose own units run another version of the program; the link that says so."""
+    (home / "0123456789abcdef").mkdir(parents=True)
+    (home / "current").symlink_to("0123456789abcdef")
+    return home / "current"
+
+
+@pytest.mark.parametrize("given", LOOKS)
+def test_a_look_leaves_the_hosts_own_units_their_version(home: pathlib.Path, given: tuple[str, dict[str, Any]]) -> None:
+    """A look from an older checkout would bring boot, repair and agent back to its program."""
+    current = other_version(home)
+    action = Action()
+    action.call(given[0], "no-such-app", given[1])
+    assert current.readlink().name == "0123456789abcdef"
+    assert len(action.sent) == 3, "asked, shipped, asked again"
+    action.call(given[0], "no-such-app", given[1])
+    assert len(action.sent) == 4, "one exec a host, once the program is there"
+
+
+@pytest.mark.parametrize("given", [*LOOKS, *ACTS])
+def test_check_mode_leaves_the_hosts_own_units_their_version(home: pathlib.Path, given: tuple[str, dict[str, Any]]) -> None:
+    current = other_version(home)
+    Action(check_mode=True).call("info", "no-such-app", given[1])
+    assert Action(check_mode=True).ensure_program()
+    assert current.readlink().name == "0123456789abcdef"
+
+
+@pytest.mark.parametrize("given", ACTS)
+def test_what_acts_brings_the_hosts_own_units_its_version(home: pathlib.Path, given: tuple[str, dict[str, Any]]) -> None:
+    """Also where a look has put the program there: a crash must be repaired by the version that crashed."""
+    current = other_version(home)
+    action = Action()
+    action.call("info", "no-such-app", {})
+    assert not host_program.reads(*given)
+    wanted = host_program.program()
+    assert shell(host_program.check_command(wanted)).returncode == host_program.NOT_THERE
+    assert action.ensure_program()
+    assert current.readlink().name == wanted.digest[:16]
+    assert not action.ensure_program()
+
+
+def test_a_host_without_the_program_is_looked_at_and_stays_unprovisioned(home: pathlib.Path) -> None:
+    assert "never provisioned" in Action().call("info", "no-such-app", {})["msg"]
+    assert not (home / "current").is_symlink()
 
 
 @pytest.mark.usefixtures("home")

@@ -15,6 +15,14 @@ def report(**more: Any) -> dict[str, Any]:
     return {"reachable": True, "trouble": None, "live": "1-aa", "release": "1-aa", "previous": None, "staged": ["1-aa"], "free_bytes": 10**12, **more}
 
 
+def test_what_a_host_runs_and_can_go_back_to_is_in_use() -> None:
+    three = report(live="3-cc", previous="2-bb", history=["1-aa", "2-bb", "3-cc"])
+    assert planning.in_use([three, report(live="0.9-rc1-ee", history=["0.9-rc1-ee"])], "4-dd") == ["0.9-rc1", "2", "3", "4"]
+    # After a rollback to 2 the next one goes to 1.
+    assert planning.in_use([three], "2-bb") == ["1", "2", "3"]
+    assert planning.in_use([{"reachable": False, "trouble": "off"}, report(live=None)], "4-dd") == ["4"]
+
+
 def test_a_dead_host_is_named_with_ways_out() -> None:
     (line,) = planning.host_obstacles("app2", {"reachable": False, "trouble": "timed out"})
     assert line.startswith("app2 is down: timed out")

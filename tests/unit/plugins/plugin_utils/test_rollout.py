@@ -35,20 +35,27 @@ def course() -> rollout.Course:
 def test_each_hosts_steps_are_one_line() -> None:
     event = seen("tossable.fleet.release", "changed", steps=STEPS, release="1.1.0-00000000", notes=["2 connections outlived the drain"])
     assert rollout.event(event, "") == [
-        "app1       1.1.0-00000000 in 0.2 s: drain 0.18 s, switch 0.00 s",
-        "           ! 2 connections outlived the drain",
+        "app1        1.1.0-00000000 in 0.2 s: drain 0.18 s, switch 0.00 s",
+        "            ! 2 connections outlived the drain",
     ]
 
 
 def test_a_failure_is_what_where_and_the_last_log_lines() -> None:
     event = seen("tossable.fleet.release", "failed", msg="did not become healthy\nWhat now: build another", evidence=["Traceback", "KeyError: 'x'"])
     assert rollout.event(event, "roles/x.yml:3") == [
-        "failed     app1: Task (roles/x.yml:3)",
-        "           did not become healthy",
-        "           What now: build another",
-        "           | Traceback",
-        "           | KeyError: 'x'",
+        "failed      app1: Task (roles/x.yml:3)",
+        "            did not become healthy",
+        "            What now: build another",
+        "            | Traceback",
+        "            | KeyError: 'x'",
     ]
+
+
+def test_a_word_never_runs_into_what_follows() -> None:
+    (head, *_rest) = rollout.event(seen("tossable.fleet.release", "unreachable", msg="no route to host"), "")
+    assert head == "unreachable app1: Task"
+    (line,) = rollout.event(seen("tossable.fleet.release", "changed", host="application1.example", steps=STEPS, release="1.1.0-00000000"), "")
+    assert line.startswith("application1.example 1.1.0-00000000 in ")
 
 
 def test_what_changed_nothing_and_says_nothing_is_not_shown() -> None:
@@ -56,10 +63,10 @@ def test_what_changed_nothing_and_says_nothing_is_not_shown() -> None:
     assert rollout.event(seen("ansible.builtin.command", "skipped"), "") == []
     assert rollout.event(seen("ansible.builtin.debug", censored="hidden"), "") == []
     assert rollout.event(seen("ansible.builtin.debug", results=[{"msg": "one"}], msg="All items completed"), "") == []
-    assert rollout.event(seen("ansible.builtin.command", "changed"), "") == ["changed    app1: Task"]
+    assert rollout.event(seen("ansible.builtin.command", "changed"), "") == ["changed     app1: Task"]
     assert rollout.event(seen("ansible.builtin.debug", msg="two\nlines"), "") == ["two", "lines"]
     assert rollout.event(seen("tossable.fleet.release_gate", verdict="pass", line="pass: 0 of 120 failed"), "") == [
-        "gate       pass: 0 of 120 failed"
+        "gate        pass: 0 of 120 failed"
     ]
 
 
@@ -81,10 +88,10 @@ def test_the_picture_shows_phases_waves_the_time_and_what_is_left() -> None:
     assert rollout.picture(made, 11.0) == [
         "deploy storefront 1.1.0  11 s, about 14 s left",
         "Plan  Stage  [Roll]  Report",
-        "wave 1     app1 0.2 s",
-        "wave 2     app2 ... 3 s, app3, app4, app5, app6, app7 and 2 more",
-        "gate       pass: fine",
-        "now        Leave, switch: app2 (3 s)",
+        "wave 1      app1 0.2 s",
+        "wave 2      app2 ... 3 s, app3, app4, app5, app6, app7 and 2 more",
+        "gate        pass: fine",
+        "now         Leave, switch: app2 (3 s)",
     ]
     assert rollout.picture(made, 60.0)[0] == "deploy storefront 1.1.0  60 s, longer than the last ones took"
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import bundles
 import pytest
+import yaml
+from ansible_collections.tossable.fleet.plugins.module_utils.host import manifest as subject
 from ansible_collections.tossable.fleet.plugins.module_utils.host.manifest import (
     ManifestError,
     check_link,
@@ -17,6 +19,7 @@ from ansible_collections.tossable.fleet.plugins.module_utils.host.manifest impor
     parse_manifest,
     render_manifest,
 )
+from checkout import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +42,13 @@ def test_rendered_and_parsed_is_the_same(tmp_path: Path) -> None:
     assert parse_manifest(render_manifest(manifest)) == manifest
     assert render_manifest(manifest).endswith(b"}\n")
     assert manifest.release_id == f"1.0.0-{manifest.archive.sha256[:8]}"
+
+
+def test_processes_have_the_names_that_the_role_takes(document: dict[str, Any]) -> None:
+    names = ("mail_out", "mail-out", "w2")
+    assert parse({**document, "processes": names}).processes == names
+    variables = yaml.safe_load((ROOT / "roles" / "app" / "vars" / "main.yml").read_text())
+    assert variables["__app_process_name"] == subject._PROCESS.pattern
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What playbooks refuse before any host hears of it: the inventory is one where nothing answers."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from checkout import ROOT, environment
+
+#: Nobody listens on this port.
+NOBODY = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+
+
+def inventory(folder: Path, **groups: list[str]) -> str:
+    """The example of a production inventory, with these hosts in its place."""
+    shutil.copytree(ROOT / "inventories" / "production", folder / "here")
+    children = {group: {"hosts": {host: dict(NOBODY) for host in hosts}} for group, hosts in groups.items()}
+    (folder / "here" / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": children}}))
+    return str(folder / "here")
+
+
+def refusal(where: str, playbook: str, *options: str) -> str:
+    """What a playbook says that ends before it has asked any host anything."""
+    command = ["ansible-playbook", "-i", where, playbook, *options]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    said = re.sub(r"\s+", " ", done.stdout + done.stderr)
+    assert done.returncode != 0, said
+    for tried in ("UNREACHABLE", "Connection refused", "Traceback", "is undefined", "has no attribute", "can only concatenate"):
+        assert tried not in said, said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("app", "No host is in the group 'app' (groups with hosts: lb, ops), on which applications run"),
+        ("ops", "No host is in the group 'ops' (groups with hosts: app, lb), which keeps the artifacts, the lock and the ledger"),
+        ("lb", "names load balancers by a group that has no host (groups with hosts: app, ops; in inventories/production they are in the group lb)"),
+    ],
+)
+def test_a_group_without_hosts_is_named_before_anything_is_asked(tmp_path: Path, missing: str, told: str) -> None:
+    groups = {group: [f"{group}1"] for group in ("app", "lb", "ops") if group != missing}
+    where = inventory(tmp_path, **groups)
+    for playbook in ("deploy.yml", "playbooks/status.yml"):
+        assert told in refusal(where, playbook, "-e", "version=1.0.0")
+
+
+@pytest.mark.parametrize("missing", ["app", "ops"])
+@pytest.mark.parametrize("playbook", ["playbooks/site.yml", "playbooks/toss.yml"])
+def test_nothing_is_provisioned_or_tossed_without_a_group_that_it_needs(tmp_path: Path, missing: str, playbook: str) -> None:
+    groups = {group: [f"{group}1"] for group in ("app", "lb", "ops") if group != missing}
+    assert f"No host is in the group '{missing}'" in refusal(inventory(tmp_path, **groups), playbook, "-e", "target=lb1", "-e", "confirm=lb1")
