@@ -21,6 +21,8 @@ from openfeature.evaluation_context import EvaluationContext
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / "tests" / "conformance"
 USERS = 10_000
+#: Seconds: a registry that does not answer, or a program that does not end, is a failure with words and not a run that hangs.
+INSTALLING, EVALUATING = 300, 120
 DECLARED = """
 flags:
   by_volume: {purpose: a, owner: b, kind: permission, state: {rule: "transaction_volume >= 100000"}}
@@ -64,7 +66,7 @@ def javascript() -> Path:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(PROJECT / name, beside)
         npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-        subprocess.run(npm, cwd=beside, check=True, capture_output=True)
+        subprocess.run(npm, cwd=beside, check=True, capture_output=True, timeout=INSTALLING)
         beside.rename(folder)
     shutil.copy(PROJECT / "evaluate.mjs", folder)
     return folder
@@ -83,7 +85,7 @@ def test_ten_thousand_users_get_the_same_in_both_languages(tmp_path: Path, javas
     line = flag_set.render(flag_set.load(tmp_path), {}, "lab", 1)
     users = people(USERS)
     given = json.dumps({"flags": line.decode(), "users": users})
-    done = subprocess.run(["node", "evaluate.mjs"], cwd=javascript, input=given, capture_output=True, text=True, check=True)
+    done = subprocess.run(["node", "evaluate.mjs"], cwd=javascript, input=given, capture_output=True, text=True, check=True, timeout=EVALUATING)
     there, here = json.loads(done.stdout), python(line, users)
     assert set(there) == set(here)
     differing = {key: [(users[at], here[key][at], there[key][at]) for at in range(USERS) if here[key][at] != there[key][at]][:3] for key in here}
