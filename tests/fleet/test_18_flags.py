@@ -112,6 +112,8 @@ REFUSED = {
     ("flag=chekout", "state=on"): "There is no flag 'chekout' in the folder flags beside the inventory (did you mean checkout?)",
     ("flag=checkout", "state=blue"): "there is no variant 'blue'",
     ("flag=checkout", "rule='plan =='"): "rule: ",
+    ("flag=checkout", "state=on", "until=2h"): "`until` is a word of Ansible itself: say it as -e ends=2h",
+    ("flag=checkout", "state=on", "ends=soon"): "-e ends='soon' is no time: write 2h",
     ("state=on",): "Which flag is to be state=on?",
 }
 
