@@ -123,7 +123,9 @@ class CallbackModule(Default):
         """The run begins."""
         self._zero = time.monotonic()
         self._course.plays = [play.get_name().strip() for play in playbook.get_plays()]
-        if self.get_option("live") and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        # ansible-runner gives a terminal to a run and reads events out of what is written there, which a picture would tear.
+        watched = "AWX_ISOLATED_DATA_DIR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
+        if self.get_option("live") and sys.stdout.isatty() and watched:
             try:
                 self._screen = rollout_screen.Screen(lambda: rollout.picture(self._course, self._now()), self._display._lock)
             except ImportError:

@@ -146,7 +146,9 @@ def test_a_defect_is_told_once_and_the_rest_is_ansibles(project: Path) -> None:
     assert "PLAY RECAP" in done.stdout
 
 
-def test_it_works_under_ansible_runner(project: Path) -> None:
+def test_it_works_under_ansible_runner(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It hands on what it was started with, whatever the settings say.
+    monkeypatch.setenv("TERM", "xterm")
     (project / "runner").mkdir()
     ran = ansible_runner.run(
         private_data_dir=str(project / "runner"),
