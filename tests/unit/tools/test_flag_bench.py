@@ -134,6 +134,45 @@ def test_a_host_whose_application_keeps_the_old_value_is_left_behind(monkeypatch
     assert (run, generation) == (Run(0.5, 1.0, 1.25, 1.5, 2.0, ("app2", "app3")), 8)
 
 
+COMMAND = """\
+#!/bin/sh
+[ -t 1 ] && [ "$TERM" = xterm-256color ] && echo "a terminal: $*, callback ${ANSIBLE_STDOUT_CALLBACK:-as configured}"
+sleep 0.2
+python3 -c 'import datetime as d, json; print(json.dumps({"began": d.datetime.now(d.UTC).isoformat()}))' >"$TOSSABLE_REPORT_FOLDER/one.json"
+sleep 0.2
+exit 0
+"""
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a stand-in for ansible-playbook, which ends well."""
+    program = tmp_path / "ansible-playbook"
+    program.write_text(COMMAND)
+    program.chmod(0o755)
+    (tmp_path / "reports").mkdir()
+    given = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "ANSIBLE_STDOUT_CALLBACK": "for tests"}
+    monkeypatch.setattr(flag_bench, "environment", lambda: given)
+    monkeypatch.setattr(flag_bench, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_the_command_is_typed_on_a_terminal_and_its_report_tells_when_ansible_had_started(command: Path) -> None:
+    before = time.monotonic()
+    entered, started, ended = flag_bench.typed("on", "cp", command / "reports", command / "log")
+    assert before <= entered < time.monotonic()
+    assert 0.2 <= started <= ended - 0.2
+    words = "playbooks/flag.yml -e flag=checkout -e state=on, callback as configured"
+    assert (command / "log").read_text().strip() == f"a terminal: -i {flag_bench.INVENTORY} {words}"
+
+
+def test_a_command_that_fails_is_told_with_what_it_printed(command: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (command / "ansible-playbook").write_text(COMMAND.replace("exit 0", "exit 2"))
+    with pytest.raises(BenchError, match="ended with exit code 2; all of its output: log"):
+        flag_bench.typed("off", "cp", command / "reports", command / "log")
+    assert "a terminal: " in capsys.readouterr().err
+
+
 def test_what_the_time_went_to_adds_up_and_the_cold_run_is_apart() -> None:
     warm = [Run(0.5, 0.75, 1.0, last, 3.0) for last in (1.25, 2.0, 1.5)]
     found = flag_bench.figures(Run(0.5, 1.5, 2.0, 4.0, 5.0), warm, 20)
