@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit sanity browser molecule fleet torture-release bench gate-figures lab lab-down
+.PHONY: help setup demo test lint unit sanity browser molecule fleet torture-release bench bench-flags gate-figures lab lab-down
 
 help: ## say what can be typed
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ torture-release: setup ## break a release in every way that the code lists, writ
 
 bench: setup ## deploy.yml against a bare ssh loop
 	@tools/bench.py
+
+bench-flags: setup ## seconds from a flag's switch to the last application on 20 hosts; fewer: make bench-flags APP_SERVERS=4
+	@tools/flag_bench.py $(if $(APP_SERVERS),--hosts $(APP_SERVERS))
 
 gate-figures: ## simulate thousands of rollouts, write what the gate catches how soon to docs/gate.md
 	@tools/setup

@@ -38,6 +38,7 @@ _SPEC: dict[str, Any] = {
 }
 #: How often another one may be quicker: each time one of us has got its way, so more than a few mean that something else is wrong.
 _TRIES = 10
+_UNTIL = "`until` is a word of Ansible itself: say it as -e ends=2h, or ends=2026-12-01"
 
 
 class ActionModule(ActionBase):
@@ -51,6 +52,8 @@ class ActionModule(ActionBase):
         """Return what is live, or what the host holds; a host that cannot be reached is a result, not an error."""
         _checked, given = self.validate_argument_spec(**_SPEC)
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
+        if given["state"] == "decided" and "until" in (task_vars or {}):
+            return {**result, "failed": True, "msg": f"Nothing was changed. {_UNTIL}"}
         does = {"decided": self._decide, "published": self._publish, "read": self._read, "live": self._live}
         return {**result, **does[given["state"]](given)}
 
@@ -136,8 +139,9 @@ def _order(given: dict[str, Any]) -> flag_live.Order:
     from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock
 
     now = datetime.now(tz=UTC)
-    by = deployment_lock.somebody(given["by"])
-    return flag_live.Order(by, given["on_behalf_of"] or None, given["reason"], flag_live.utc(now), flag_live.until(given["until"], now))
+    by, account = (deployment_lock.somebody(name) for name in (given["by"], None))
+    ends = flag_live.until(given["until"], now)
+    return flag_live.Order(by, given["on_behalf_of"] or None, given["reason"], flag_live.utc(now), ends, account)
 
 
 def _words(error: Exception) -> str:

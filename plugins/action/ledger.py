@@ -142,7 +142,8 @@ def _assembled(given: dict[str, Any], at: float, clock: float) -> Record:
     plan = given["plan"] or {}
     run = given["run"] or plan.get("run") or deployment_lock.new_run()
     by = deployment_lock.somebody(plan.get("by") or given["by"])
-    who = ledger.Who(run, given["kind"], given["environment"], given["app"], by, given["on_behalf_of"], given["reason"])
+    account = deployment_lock.somebody(None)
+    who = ledger.Who(run, given["kind"], given["environment"], given["app"], by, given["on_behalf_of"], given["reason"], account)
     if given["state"] == "noted":
         return ledger.noted(who, at, given["text"])
     if given["state"] == "started":

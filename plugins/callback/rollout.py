@@ -34,6 +34,15 @@ options:
     ini:
       - section: callback_rollout
         key: live
+  live_after:
+    description: Seconds after which the live view begins. A run that is over before needs none, and is not slowed by it.
+    type: float
+    default: 3
+    env:
+      - name: TOSSABLE_ROLLOUT_LIVE_AFTER
+    ini:
+      - section: callback_rollout
+        key: live_after
 """
 
 import atexit
@@ -123,11 +132,11 @@ class CallbackModule(Default):
         """The run begins."""
         self._zero = time.monotonic()
         self._course.plays = [play.get_name().strip() for play in playbook.get_plays()]
-        if self.get_option("live") and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
-            try:
-                self._screen = rollout_screen.Screen(lambda: rollout.picture(self._course, self._now()), self._display._lock)
-            except ImportError:
-                return
+        # ansible-runner gives a terminal to a run and reads events out of what is written there, which a picture would tear.
+        watched = "AWX_ISOLATED_DATA_DIR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
+        if self.get_option("live") and sys.stdout.isatty() and watched:
+            picture = functools.partial(rollout.picture, self._course)
+            self._screen = rollout_screen.Screen(lambda: picture(self._now()), self._display._lock, self.get_option("live_after"))
             # A run that is interrupted tells a callback nothing.
             atexit.register(self._stop)
 

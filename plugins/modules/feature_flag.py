@@ -49,10 +49,13 @@ options:
     type: dict
     default: {}
   by:
-    description: Who orders it. Default is the account and host name of the controller.
+    description:
+      - Who orders it. Default is the account and host name of the controller, which is kept beside another name.
     type: str
   on_behalf_of:
-    description: For whom, where somebody or something else types it. Then it is this account that has to be in C(may_change).
+    description:
+      - For whom, where somebody or something else types it. Then it is this account that has to be in C(may_change).
+      - Neither name is proved, so that C(may_change) keeps from mistakes and from nobody who means it.
     type: str
     default: ''
   reason:
@@ -62,7 +65,7 @@ options:
   until:
     description:
       - Until when it is meant, a time (UTC where it names no zone), a date or a span such as V(2h). Nothing is undone then; it is shown that the
-        end has passed.
+        end has passed. Operators say it with C(-e ends=...), because C(until) is a word of Ansible itself.
     type: str
     default: ''
   above:

@@ -74,24 +74,28 @@ tell swapped {generation} {flags_digest}
 
 
 class Live(NamedTuple):
-    """The live state. ``overrides``: flag -> ``state``, ``by``, ``at``, ``reason``, ``until``, ``on_behalf_of``; ``changed``: flag -> ``at``, ``by``,
-    ``reason``; ``digest``: sha256 of the published line, empty where nothing was published yet."""
+    """The live state. ``overrides``: flag -> ``state``, ``by``, ``at``, ``reason``, ``until``, ``on_behalf_of``, ``account``; ``changed``: flag ->
+    ``at``, ``by``, ``reason``, ``on_behalf_of``, ``account``; ``digest``: sha256 of the published line, empty where nothing was published yet;
+    ``declared``: the states that the flags in ``overrides`` have without their switch, for readers that do not see the declarations."""
 
     environment: str
     generation: int = 0
     overrides: Mapping[str, Mapping[str, Any]] = {}
     changed: Mapping[str, Mapping[str, Any]] = {}
     digest: str = ""
+    declared: Mapping[str, State] = {}
 
 
 class Order(NamedTuple):
-    """Who wants it, for whom and why; ``at`` now and ``until`` when, as UTC text (None: for good)."""
+    """Who wants it, for whom and why; ``at`` now and ``until`` when, as UTC text (None: for good). ``by`` and ``on_behalf_of`` are what was typed,
+    ``account`` is whose controller it is (account@host), which nobody has typed."""
 
     by: str
     on_behalf_of: str | None
     reason: str
     at: str
     until: str | None = None
+    account: str = ""
 
 
 class Decision(NamedTuple):
@@ -143,7 +147,8 @@ def parse_read(stdout: str, environment: str) -> tuple[Live, bytes]:
     if not state:
         return Live(environment), line_found
     try:
-        found = json.loads(state)
+        # One that was kept before this was told of it has no `declared`.
+        found = {"declared": {}, **json.loads(state)}
         live = Live(**{name: found[name] for name in Live._fields})
         if found["schema"] != SCHEMA or not isinstance(live.generation, int):
             raise ValueError(f"schema {found['schema']} is not {SCHEMA}")
@@ -195,11 +200,11 @@ def until(text: str, now: datetime) -> str | None:
             end = datetime.fromisoformat(text)
             end = end.replace(tzinfo=UTC) if end.tzinfo is None else end
         if end <= now:
-            raise ValueError(f"-e until={text} is over already, it is {utc(now)}")
+            raise ValueError(f"-e ends={text} is over already, it is {utc(now)}")
     except (ValueError, OverflowError) as error:
         if "over already" in str(error):
             raise
-        raise ValueError(f"-e until='{text}' is no time: write 2h, 7d, 2026-12-01 or 2026-12-01T18:00 (UTC)") from None
+        raise ValueError(f"-e ends='{text}' is no time: write 2h, 7d, 2026-12-01 or 2026-12-01T18:00 (UTC)") from None
     return utc(end)
 
 
@@ -209,7 +214,7 @@ def utc(moment: datetime) -> str:
 
 
 def person(order: Order) -> str:
-    """Whose permission counts: for whom it is done, else who does it, without the machine."""
+    """Whose permission counts: for whom it is done, else who does it, without the machine. Both were typed: this keeps from mistakes only."""
     return (order.on_behalf_of or order.by).partition("@")[0]
 
 
@@ -229,15 +234,18 @@ def decide(
     where the state or the line changes. Raises FlagError with everything that stands in the way.
     """
     overrides = _overrides(flags, live, changes, order, groups, today)
+    declared = {key: flags[key].state for key in overrides if key in flags}
     as_it_was = _rendered(flags, live)
     if overrides == live.overrides and live.generation >= above and hashlib.sha256(as_it_was).hexdigest() == live.digest:
         rows = [_row(flags, live, live, key) for key in changes]
-        return Decision(live, as_it_was, rows, line != as_it_was, summary(rows, live.generation))
-    after = live._replace(generation=max(live.generation, above) + 1, overrides=overrides)
+        kept = live._replace(declared=declared)
+        return Decision(kept, as_it_was, rows, line != as_it_was or kept != live, summary(rows, live.generation))
+    after = live._replace(generation=max(live.generation, above) + 1, overrides=overrides, declared=declared)
     made = flag_set.render(flags, _states(flags, after), live.environment, after.generation)
     redeclared = _redeclared(line, as_it_was)
     moved = {*redeclared, *(key for key in {*overrides, *live.overrides} if overrides.get(key) != live.overrides.get(key))}
-    marks = {key: {"at": order.at, "by": order.by, "reason": order.reason if key in changes else "its declaration changed"} for key in moved}
+    who = {name: getattr(order, name) for name in ("at", "by", "on_behalf_of", "account")}
+    marks = {key: {**who, "reason": order.reason if key in changes else "its declaration changed"} for key in moved}
     after = after._replace(changed={**live.changed, **marks}, digest=hashlib.sha256(made).hexdigest())
     rows = [{**_row(flags, live, after, key), "changed": key in moved} for key in sorted({*changes, *moved})]
     # Seen where somebody switches one flag from a checkout in which others are declared otherwise.
@@ -292,7 +300,7 @@ def _overrides(
         elif state is None:
             found.pop(key, None)
         elif (found.get(key, {}).get("state"), found.get(key, {}).get("until")) != (state, order.until):
-            found[key] = {"state": state, **{name: getattr(order, name) for name in ("by", "at", "reason", "until", "on_behalf_of")}}
+            found[key] = {"state": state, **{name: getattr(order, name) for name in ("by", "at", "reason", "until", "on_behalf_of", "account")}}
     if wrong:
         raise FlagError("\n".join(wrong))
     return found

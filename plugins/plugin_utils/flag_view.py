@@ -77,8 +77,10 @@ def _row(key: str, flag: Flag | None, live: Live, now: datetime) -> dict[str, An
 
 
 def _who(mark: Mapping[str, Any]) -> str:
-    by = str(mark.get("by", ""))
-    return f"{by} for {mark['on_behalf_of']}" if mark.get("on_behalf_of") else by
+    """What was typed of who it was and for whom, and whose controller it was typed on where that is another name."""
+    by, behalf, account = (str(mark.get(name) or "") for name in ("by", "on_behalf_of", "account"))
+    typed = f" (account {account})" if account not in ("", by) else ""
+    return (f"{by} for {behalf}" if behalf else by) + typed
 
 
 def _seconds(at: Any, now: datetime) -> float | None:
@@ -119,7 +121,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         *(["its declaration is gone: state=reset takes the switch away"] if row["declared"] == "not declared" else []),
         *([f"EXPIRED {row['expires']}: remove the flag from the code, or give it another date"] if row["expired"] else []),
         *(
-            [f"its end has passed ({row['until']}): state=reset, or another until"]
+            [f"its end has passed ({row['until']}): state=reset, or another -e ends=..."]
             if row["over"]
             else [f"until {row['until']}"]
             if row["until"]

@@ -36,7 +36,8 @@ WIDTH = 1000
 
 
 class Who(NamedTuple):
-    """What every record says: whose run it is, and about what."""
+    """What every record says: whose run it is, and about what. ``by`` and ``on_behalf_of`` may have been typed, ``account`` (account@host) is the
+    controller's own, which nobody types."""
 
     run: str
     kind: str
@@ -45,6 +46,7 @@ class Who(NamedTuple):
     by: str
     on_behalf_of: str | None
     reason: str
+    account: str = ""
 
 
 class Course(NamedTuple):
@@ -81,7 +83,7 @@ def one_line(text: object) -> str:
 
 
 def _record(event: str, who: Who, at: float, **more: Any) -> Record:
-    told = {**who._asdict(), "on_behalf_of": who.on_behalf_of or None, "reason": one_line(who.reason)}
+    told = {**who._asdict(), "on_behalf_of": who.on_behalf_of or None, "account": who.account or None, "reason": one_line(who.reason)}
     return {"schema": SCHEMA, "event": event, "at": moment(at), **told, **more}
 
 

@@ -99,6 +99,12 @@ def who(run: Run) -> str:
     return f"{run['by']} for {run['on_behalf_of']}" if run["on_behalf_of"] else str(run["by"])
 
 
+def _account(run: Run) -> str:
+    """Whose controller wrote its first record, where that is another name than the one that was typed."""
+    record = run["started"] or run["noted"] or run["ended"] or {}
+    return f" (account {record['account']})" if record.get("account") not in (None, "", run["by"]) else ""
+
+
 def whole(run: Run) -> list[str]:
     """All that is known of one run, for the terminal."""
     began, end = run["started"] or {}, run["ended"] or {}
@@ -106,7 +112,7 @@ def whole(run: Run) -> list[str]:
     lines = [
         _told("run", f"{run['run']}: {run['kind']} {run['application']} in {run['environment']}"),
         _told("when", f"{run['at']}{took}"),
-        _told("who", who(run)),
+        _told("who", who(run) + _account(run)),
         _told("why", run["reason"] or "no reason given"),
         _told("outcome", f"{run['outcome']}{': ' + run['cause'] if run['cause'] else ''}"),
     ]

@@ -32,45 +32,55 @@ def _take_first(lock: AbstractContextManager[Any], stream: Any) -> None:
 
 
 class Screen:
-    """Draws what `picture` returns until it is stopped; whatever happens, it leaves the terminal as it found it.
+    """Draws what `picture` returns, from `after` seconds on until it is stopped; whatever happens, it leaves the terminal as it found it.
 
     `lock` is Ansible's own around its output. It forks workers under it, and holds it while it writes, so that a thread which draws has to take it
-    first: any other order is a deadlock some day.
+    first: any other order is a deadlock some day. The library is read under it as well, for a worker that is forked meanwhile could not go on.
     """
 
-    def __init__(self, picture: Callable[[], list[str]], lock: AbstractContextManager[Any]) -> None:
+    def __init__(self, picture: Callable[[], list[str]], lock: AbstractContextManager[Any], after: float) -> None:
+        self._picture, self._lock, self._after = picture, lock, after
+        self._stopped = threading.Event()
+        self._live: Any = None
+        self._thread = threading.Thread(target=self._draw, daemon=True)
+        self._thread.start()
+
+    def _begin(self) -> None:
         from rich.console import Console
         from rich.file_proxy import FileProxy
         from rich.live import Live
 
-        self._picture, self._lock = picture, lock
-        self._stopped = threading.Event()
         # What goes to a file stays out of the terminal.
         self._live = Live(console=Console(highlight=False), auto_refresh=False, transient=True, redirect_stderr=sys.stderr.isatty())
-        with lock:
-            self._live.start()
-            for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, FileProxy):
-                    _take_first(lock, stream)
-            # The cursor stays visible: a run that is killed cannot bring it back.
-            self._live.console.show_cursor(True)
-        self._thread = threading.Thread(target=self._draw, daemon=True)
-        self._thread.start()
+        self._live.start()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, FileProxy):
+                _take_first(self._lock, stream)
+        # The cursor stays visible: a run that is killed cannot bring it back.
+        self._live.console.show_cursor(True)
 
-    def _draw(self) -> None:
+    def _show(self) -> None:
         from rich.text import Text
 
-        while not self._stopped.wait(PAUSE):
+        if self._live is None:
+            self._begin()
+        self._live.update(Text("\n".join(self._picture()), no_wrap=True, overflow="ellipsis"), refresh=True)
+
+    def _draw(self) -> None:
+        pause = self._after
+        while not self._stopped.wait(pause):
+            pause = PAUSE
             try:
                 with self._lock:
                     if not self._stopped.is_set():
-                        self._live.update(Text("\n".join(self._picture()), no_wrap=True, overflow="ellipsis"), refresh=True)
+                        self._show()
             except Exception:
-                # No picture is better than a run that is disturbed.
+                # No picture is better than a run that is disturbed; so it is without the library.
                 self._stopped.set()
 
     def stop(self) -> None:
         """Wipe the picture away."""
         self._stopped.set()
         with self._lock:
-            self._live.stop()
+            if self._live is not None:
+                self._live.stop()

@@ -71,6 +71,7 @@ def test_a_flag_is_switched_under_load_on_every_host(fleet: Fleet) -> None:
     assert running.summary["failed"] == 0, running.failures(5)
     noted = [record for record in fleet.ledger() if record["kind"] == "flag"][-3:]
     assert [(one["text"].partition(",")[0], one["by"], one["reason"]) for one in noted] == [(said, "ada", "to see it") for _, said in wanted]
+    assert {one["account"].partition("@")[1] for one in noted} == {"@"}, "the controller's own account is kept beside the name"
     again = switch(fleet, "state=off")
     assert "checkout: off already" in again.message()
     assert "changed=0" in again.output
@@ -113,6 +114,8 @@ REFUSED = {
     ("flag=chekout", "state=on"): "There is no flag 'chekout' in the folder flags beside the inventory (did you mean checkout?)",
     ("flag=checkout", "state=blue"): "there is no variant 'blue'",
     ("flag=checkout", "rule='plan =='"): "rule: ",
+    ("flag=checkout", "state=on", "until=2h"): "`until` is a word of Ansible itself: say it as -e ends=2h",
+    ("flag=checkout", "state=on", "ends=soon"): "-e ends='soon' is no time: write 2h",
     ("state=on",): "Which flag is to be state=on?",
 }
 

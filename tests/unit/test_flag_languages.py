@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 import shutil
@@ -21,6 +22,8 @@ from openfeature.evaluation_context import EvaluationContext
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / "tests" / "conformance"
 USERS = 10_000
+#: Seconds: a registry that does not answer, or a program that does not end, is a failure with words and not a run that hangs.
+INSTALLING, EVALUATING = 300, 120
 DECLARED = """
 flags:
   by_volume: {purpose: a, owner: b, kind: permission, state: {rule: "transaction_volume >= 100000"}}
@@ -64,7 +67,7 @@ def javascript() -> Path:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(PROJECT / name, beside)
         npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-        subprocess.run(npm, cwd=beside, check=True, capture_output=True)
+        subprocess.run(npm, cwd=beside, check=True, capture_output=True, timeout=INSTALLING)
         beside.rename(folder)
     shutil.copy(PROJECT / "evaluate.mjs", folder)
     return folder
@@ -78,13 +81,19 @@ def python(line: bytes, users: list[dict[str, Any]]) -> dict[str, list[str]]:
     return {key: [core.resolve_boolean_value(key, False, one).variant or "" for one in contexts] for key in json.loads(line)["flags"]}
 
 
+def node(folder: Path, line: bytes, users: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """The same, by Node.js."""
+    given = json.dumps({"flags": line.decode(), "users": users})
+    done = subprocess.run(["node", "evaluate.mjs"], cwd=folder, input=given, capture_output=True, text=True, check=True, timeout=EVALUATING)
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    return found
+
+
 def test_ten_thousand_users_get_the_same_in_both_languages(tmp_path: Path, javascript: Path) -> None:
     (tmp_path / "some.yml").write_text(DECLARED)
     line = flag_set.render(flag_set.load(tmp_path), {}, "lab", 1)
     users = people(USERS)
-    given = json.dumps({"flags": line.decode(), "users": users})
-    done = subprocess.run(["node", "evaluate.mjs"], cwd=javascript, input=given, capture_output=True, text=True, check=True)
-    there, here = json.loads(done.stdout), python(line, users)
+    there, here = node(javascript, line, users), python(line, users)
     assert set(there) == set(here)
     differing = {key: [(users[at], here[key][at], there[key][at]) for at in range(USERS) if here[key][at] != there[key][at]][:3] for key in here}
     assert {key: found for key, found in differing.items() if found} == {}
@@ -93,3 +102,13 @@ def test_ten_thousand_users_get_the_same_in_both_languages(tmp_path: Path, javas
     assert 900 < counts["tenth"] < 1100
     assert 25 < counts["sliver"] < 85
     assert counts["after_tenth"] == counts["tenth"]
+
+
+def test_of_ten_thousand_users_nobody_falls_out_of_a_share_that_grows_in_either_language(tmp_path: Path, javascript: Path) -> None:
+    (tmp_path / "some.yml").write_text(DECLARED)
+    flags, users = flag_set.load(tmp_path), people(USERS)
+    lines = [flag_set.render(flags, {"tenth": {"percent": share}}, "lab", 1) for share in (0, 1, 10, 20, 50, 100)]
+    for answers in ([python(line, users)["tenth"] for line in lines], [node(javascript, line, users)["tenth"] for line in lines]):
+        inside = [{user["targetingKey"] for user, variant in zip(users, given, strict=True) if variant == "on"} for given in answers]
+        assert all(fewer < more for fewer, more in itertools.pairwise(inside))
+        assert (len(inside[0]), len(inside[-1])) == (0, USERS)

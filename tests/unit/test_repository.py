@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
+from ansible.vars.reserved import get_reserved_names
 from checkout import ROOT, environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -169,6 +170,14 @@ def test_what_documents_tell_to_type_is_there() -> None:
                     if word.endswith(".yml") and not word.startswith(("@", "inventories/", "build/")):
                         assert (ROOT / word).is_file(), f"{path}: {line}"
     assert told >= 5, "no document tells what to type"
+
+
+def test_no_word_that_operators_type_is_one_of_ansible_itself() -> None:
+    """Ansible warns of such a variable in each run, and may take it for its own."""
+    playbooks = [ROOT / name for name in tracked() if name.startswith("playbooks/")]
+    typed = {word: path for path in [*documents(), *playbooks] for word in re.findall(r"-e ['\"]?([a-z_]+)=", path.read_text(encoding="utf-8"))}
+    assert len(typed) >= 20, "no document tells what to type"
+    assert {word: path for word, path in typed.items() if word in get_reserved_names()} == {}
 
 
 @pytest.mark.parametrize("name", ["staging", "production"])

@@ -6,7 +6,7 @@ STOREFRONT_FAULT, or a file FAULT in the release, holds one or more of these, se
     crash-at-start     ends before it listens
     crash-after:20     ends without a word at the 20th page or order
     error-rate:0.05    answers every 20th page or order with an exception
-    checkout-errors:0.5    does so with every second page that has the flag `checkout` on
+    checkout-errors:0.5    does so with every second page or order that has the flag `checkout` on
     slow:500ms         takes so much longer for every page or order
     exit-after:20s     ends without a word so long after its start
     ready-for:3s       says so long that it is ready, then for ever that it is not
@@ -44,7 +44,7 @@ class Faults:
         return int(number * self.error_rate) > int((number - 1) * self.error_rate)
 
     def fails_in_checkout(self, number: int) -> bool:
-        """The same, counted over pages with the new checkout alone: what a flag can be switched off for, and the release stays."""
+        """The same, counted over pages and orders with the new checkout alone: what a flag can be switched off for, and the release stays."""
         return int(number * self.checkout_errors) > int((number - 1) * self.checkout_errors)
 
     def unready(self, age: float) -> str | None:

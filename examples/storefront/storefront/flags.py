@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -40,7 +41,7 @@ _given: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar("
 class FileProvider(AbstractProvider):
     """Answers from a file in flagd's format, which it reads again when the file's time is greater. Needs no thread, so it lives through a fork.
 
-    A file that is missing or broken is told once, and what was read before stays in force.
+    A file that is missing, broken, or no set of flags is told once, and what was read before stays in force.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,7 +70,7 @@ class FileProvider(AbstractProvider):
         if time <= self.read or time == self.told:
             return
         try:
-            self.core.set_flags(self.path.read_text(encoding="utf-8"))
+            self.core.set_flags(flag_set(self.path.read_text(encoding="utf-8")))
         except Exception as error:
             self.told = time
             log.error("%s cannot be read (%s: %s): the flags stay as they were", self.path, type(error).__name__, error)
@@ -103,6 +104,20 @@ class FileProvider(AbstractProvider):
         """A flag that is a mapping or a list."""
         self.refresh()
         return self.core.resolve_object_value(flag_key, default_value, evaluation_context)
+
+
+def flag_set(text: str) -> dict[str, Any]:
+    """The set of flags that a file holds; raises ValueError for anything else, which the evaluator would take for a set without flags.
+
+    One that really has none says so by the generation that the fleet writes into it.
+    """
+    found = json.loads(text)
+    if not isinstance(found, dict) or not isinstance(found.get("flags"), dict):
+        raise ValueError("it is no set of flags: `flags`, a mapping, is missing")
+    metadata = found.get("metadata")
+    if not found["flags"] and not (isinstance(metadata, dict) and isinstance(metadata.get("generation"), int)):
+        raise ValueError("it holds no flag, and no generation that says that there is none")
+    return found
 
 
 class Counted(Hook):
@@ -142,6 +157,10 @@ class Flags:
             return self.details(user)
         finally:
             _given.reset(token)
+
+    def value(self, key: str, user: EvaluationContext) -> bool:
+        """What this user gets of one flag."""
+        return self.client.get_boolean_value(key, DEFAULTS[key], user)
 
     def values(self, user: EvaluationContext) -> dict[str, bool]:
         """The same, the values alone."""

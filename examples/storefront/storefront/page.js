@@ -50,7 +50,7 @@ function open(wanted) {
 async function order() {
   at("order").disabled = true;
   try {
-    const answer = await fetch("/orders", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ items: Object.fromEntries(cart) }) });
+    const answer = await fetch("/orders" + location.search, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ items: Object.fromEntries(cart) }) });
     const told = await answer.json();
     if (!answer.ok) throw new Error(told.error);
     cart.clear();

@@ -29,7 +29,9 @@ class Settings:
 
 
 def load(environment: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings:
-    """Read the settings; a fault that was built into the release counts where the environment names none."""
+    """Read the settings; a fault that was built into the release counts where the environment names none. Raises ValueError in words."""
+    if (resolver := environment.get("FLAGD_RESOLVER") or "file") != "file":
+        raise ValueError(f"FLAGD_RESOLVER is {resolver!r}: flags are read from a file here and asked of nobody. Set it to file, or leave it out")
     return Settings(
         port=int(environment.get("PORT", "8000")),
         release=_line(root / "VERSION") or "development",

@@ -83,6 +83,12 @@ class Shop:
         if self.faults.fails(self.visits):
             raise InjectedError(f"request {self.visits} fails on purpose")
 
+    def check_out(self, new: bool) -> None:
+        """Count a page or an order with the new checkout, and suffer the fault that it was given."""
+        self.checkouts += new
+        if new and self.faults.fails_in_checkout(self.checkouts):
+            raise InjectedError(f"number {self.checkouts} with the new checkout fails on purpose")
+
     def who(self, request: Request) -> tuple[flags.EvaluationContext, str]:
         """The user as the flags see them, and the cookie that a new visitor is given: whoever comes again gets the same share of a percentage."""
         known = request.cookies.get(VISITOR, "")[:64]
@@ -93,9 +99,7 @@ class Shop:
         user, visitor = self.who(request)
         given = self.flags.values(user)
         await self.visit()
-        self.checkouts += given["checkout"]
-        if given["checkout"] and self.faults.fails_in_checkout(self.checkouts):
-            raise InjectedError(f"page {self.checkouts} with the new checkout fails on purpose")
+        self.check_out(given["checkout"])
         text = self.template.render(
             flags=given,
             products=list(PRODUCTS.values()),
@@ -118,7 +122,11 @@ class Shop:
         return JSONResponse({"generation": self.flags.generation(), "flags": given, "release": self.settings.release})
 
     async def order(self, request: Request) -> Response:
+        """An order goes through the checkout that its page has shown: the flag has its say again, and how it ends is counted for its variant."""
+        user, _visitor = self.who(request)
+        new = self.flags.value("checkout", user)
         await self.visit()
+        self.check_out(new)
         body = b""
         async for chunk in request.stream():
             body += chunk

@@ -86,6 +86,13 @@ def test_the_worker_beats_and_stops_when_asked(tmp_path: Path) -> None:
     assert store.heartbeat_age(tmp_path) < 60
 
 
+@pytest.mark.parametrize("resolver", ["rpc", "in-process", "FILE "])
+def test_a_resolver_that_asks_a_server_is_refused_in_words(resolver: str, tmp_path: Path) -> None:
+    assert settings.load({"FLAGD_RESOLVER": "file"}, tmp_path) == settings.load({"FLAGD_RESOLVER": ""}, tmp_path) == settings.load({}, tmp_path)
+    with pytest.raises(ValueError, match=f"FLAGD_RESOLVER is '{resolver}': flags are read from a file here"):
+        settings.load({"FLAGD_RESOLVER": resolver}, tmp_path)
+
+
 def test_a_fault_in_the_release_counts_unless_the_environment_names_one(tmp_path: Path) -> None:
     (tmp_path / "VERSION").write_text("1.2.3\n")
     (tmp_path / "FAULT").write_text("never-ready\n")

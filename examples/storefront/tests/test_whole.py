@@ -220,6 +220,21 @@ def test_a_flag_is_switched_while_it_runs(start: Callable[..., Shop], tmp_path: 
     assert "feature_flag_generation 3.0" in counted
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", '{"flags": {}}', '{"flags": []}', '{"flags": {}, "metadata": {"environment": "lab"}}', "null"])
+def test_json_that_is_no_set_of_flags_leaves_what_was_read_before(start: Callable[..., Shop], tmp_path: Path, text: str) -> None:
+    path = tmp_path / "flags.json"
+    flag_file(path, 1, checkout={"defaultVariant": "on"})
+    shop = start(flags=path).wait()
+    assert (given(shop)["generation"], given(shop)["checkout"]) == (1, True)
+    path.write_text(text)
+    os.utime(path, ns=(time.time_ns() + 10**9,) * 2)
+    assert [(given(shop)["generation"], given(shop)["checkout"]) for _ in range(3)] == [(1, True)] * 3
+    flag_file(path, 2)
+    assert (given(shop)["generation"], given(shop)["checkout"]) == (2, False), "a set that really has no flag says so by its generation"
+    shop.process.kill()
+    assert shop.log().count("the flags stay as they were") == 1, "told once"
+
+
 def test_a_percentage_is_kept_by_the_visitors_cookie(start: Callable[..., Shop], tmp_path: Path) -> None:
     half = {"targeting": {"fractional": [{"cat": ["recommendations:", {"var": "targetingKey"}]}, ["on", 50], ["off", 50]]}}
     path = tmp_path / "flags.json"
@@ -252,6 +267,18 @@ def test_the_fault_in_the_new_checkout_counts_only_pages_that_have_it(start: Cal
     flag_file(path, 1, checkout={"targeting": {"if": [{"==": [{"var": "plan"}, "gold"]}, "on", "off"]}})
     shop = start("checkout-errors:0.5", flags=path).wait()
     assert [shop.ask(f"/?plan={plan}").status for plan in ("gold", "free") * 4] == [200, 200, 500, 200] * 2
+
+
+def test_an_order_is_counted_for_the_checkout_that_it_went_through(start: Callable[..., Shop], tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    flag_file(path, 1, checkout={"targeting": {"if": [{"==": [{"var": "plan"}, "gold"]}, "on", "off"]}})
+    shop = start("checkout-errors:0.5", flags=path).wait()
+    assert [shop.ask(f"/orders?plan={plan}", "POST", b'{"items": {"disc": 2}}').status for plan in ("gold", "free") * 4] == [201, 201, 500, 201] * 2
+    assert len((tmp_path / "orders.jsonl").read_text().splitlines()) == 6
+    counted = shop.ask("/metrics").body.decode()
+    for variant, outcome, times in (("on", "ok", 2), ("on", "error", 2), ("off", "ok", 4)):
+        assert f'feature_flag_requests_total{{flag="checkout",outcome="{outcome}",variant="{variant}"}} {times}.0' in counted
+    assert 'flag="reviews"' not in counted, "an order asks for no other flag"
 
 
 def test_to_look_at_flags_is_no_request_that_they_had_a_say_in(start: Callable[..., Shop], tmp_path: Path) -> None:

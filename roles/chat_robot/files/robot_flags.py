@@ -69,17 +69,18 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def answer(state: Mapping[str, Any], published: Mapping[str, Any], now: datetime) -> list[str]:
     """The state of each flag; those that differ from what is declared with who switched them, when and why."""
-    definitions, overrides = _mapping(published.get("flags")), _mapping(state.get("overrides"))
+    definitions, overrides, declared = _mapping(published.get("flags")), _mapping(state.get("overrides")), _mapping(state.get("declared"))
     if not definitions and not overrides:
         return ["No feature flags are live."]
     head = f"{len(definitions)} flags in {state.get('environment')}, generation {state.get('generation')}: "
-    head += f"{len(overrides)} not as declared" if overrides else "each as it is declared"
-    listed = [switched(name, _mapping(overrides[name]), name in definitions, now) for name in sorted(overrides)[:_LISTED]]
-    if rest := sorted(overrides)[_LISTED:]:
-        listed[-1] = clean(f"{len(rest) + 1} more: {', '.join(sorted(overrides)[_LISTED - 1 :])}")
+    differing = [name for name in sorted(overrides) if name not in declared or _mapping(overrides[name]).get("state") != declared[name]]
+    head += f"{len(differing)} not as declared" if differing else "each as it is declared"
+    listed = [switched(name, _mapping(overrides[name]), name in definitions, now) for name in differing[:_LISTED]]
+    if rest := differing[_LISTED:]:
+        listed[-1] = clean(f"{len(rest) + 1} more: {', '.join(differing[_LISTED - 1 :])}")
     by_state: dict[str, list[str]] = {}
     for name in sorted(definitions):
-        if name not in overrides:
+        if name not in differing:
             by_state.setdefault(_resting(_mapping(definitions[name])), []).append(name)
     as_declared = "; ".join(f"{word}: {', '.join(names)}" for word, names in sorted(by_state.items()))
     return [head, *listed, *([clean(f"as declared: {as_declared}")] if as_declared else [])]

@@ -279,6 +279,16 @@ def test_each_flag_is_told_and_first_those_that_are_not_as_declared(tmp_path: Pa
     assert rest == "as declared: by rules: search; on: discount"
 
 
+def test_a_switch_to_what_is_declared_by_now_is_as_declared() -> None:
+    who = {"by": "ada", "at": "2026-11-25T10:00:00Z"}
+    overrides = {"cart": {"state": {"to": "on"}, **who}, "search": {"state": {"to": "on"}, **who}}
+    state = {"overrides": overrides, "declared": {"cart": {"to": "on"}, "search": {"percent": 10}}, "environment": "lab", "generation": 3}
+    head, listed, rest = flags.answer(state, {"flags": {name: {"defaultVariant": "on"} for name in overrides}}, NOW)
+    assert head == "2 flags in lab, generation 3: 1 not as declared"
+    assert listed.startswith("search: on, ")
+    assert rest == "as declared: on: cart"
+
+
 def test_many_switches_are_told_in_as_many_lines_as_a_channel_bears() -> None:
     overrides = {f"flag{number}": {"state": {"to": "off"}, "by": "ada", "at": "2026-11-25T10:00:00Z"} for number in range(9)}
     definitions: dict[str, Any] = {name: {"defaultVariant": "on"} for name in [*overrides, "other"]}

@@ -273,6 +273,14 @@ def test_flags_are_told_with_who_switched_them_and_what_is_over() -> None:
     assert (found["search"].state, found["search"].remarkable) == ("by rules", False)
 
 
+def test_a_switch_to_what_is_declared_by_now_is_nothing_to_look_at() -> None:
+    live = live_flags(NOON)
+    state = {**live["state.json"], "declared": {"checkout": {"percent": 10}}}
+    checkout, _discount, gone, _search = flags.read(state, live["flags.json"], NOON - 3600).all
+    assert (checkout.live, checkout.remarkable, checkout.behalf, checkout.state) == (False, False, "ada@desk", "10 %")
+    assert gone.live
+
+
 def test_a_flag_is_not_expired_on_its_last_day() -> None:
     day = telling.midnight(NOON)
     about = {"defaultVariant": "off", "metadata": {"expires": words.date(NOON)}}

@@ -55,18 +55,29 @@ def command(project: Path, *more: str) -> list[str]:
     return ["ansible-playbook", "-i", str(project / "hosts.yml"), str(project / "try.yml"), *more]
 
 
+AT_ONCE = {"TOSSABLE_ROLLOUT_LIVE_AFTER": "0"}
+
+
 def settings() -> dict[str, str]:
-    return {**environment(), "ANSIBLE_STDOUT_CALLBACK": "tossable.fleet.rollout", "TOSSABLE_REPORT_KEEP": "0", "TERM": "xterm", "COLUMNS": "100"}
+    return {
+        **environment(),
+        "ANSIBLE_STDOUT_CALLBACK": "tossable.fleet.rollout",
+        "TOSSABLE_REPORT_KEEP": "0",
+        "TERM": "xterm",
+        "COLUMNS": "100",
+        **AT_ONCE,
+    }
 
 
 def piped(project: Path, *more: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(project, *more), env={**settings(), **env}, cwd=project, capture_output=True, text=True, check=False)
 
 
-def in_terminal(project: Path, interrupt_at: str = "") -> tuple[int, str]:
+def in_terminal(project: Path, interrupt_at: str = "", **env: str) -> tuple[int, str]:
     """Exit code, and all that came to the terminal; interrupted as by ^C once it has shown something."""
     ours, theirs = pty.openpty()
-    run = subprocess.Popen(command(project), env=settings(), cwd=project, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    given = {**settings(), **env}
+    run = subprocess.Popen(command(project), env=given, cwd=project, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
     seen = b""
     while True:
@@ -121,6 +132,14 @@ def test_on_a_terminal_a_live_view_comes_and_goes(project: Path) -> None:
     assert "it is broken" in seen
 
 
+def test_a_run_that_is_over_before_the_view_begins_shows_none(project: Path) -> None:
+    code, seen = in_terminal(project, TOSSABLE_ROLLOUT_LIVE_AFTER="600")
+    assert code == 2, seen
+    assert "changed    one: Change" in seen
+    assert "now        " not in seen
+    assert "\x1b[1A" not in seen
+
+
 def test_an_interrupted_run_leaves_the_terminal_clean(project: Path) -> None:
     (project / "try.yml").write_text("- hosts: one\n  gather_facts: false\n  tasks: [{name: Wait, ansible.builtin.wait_for: {path: /nowhere}}]\n")
     code, seen = in_terminal(project, "now         Wait")
@@ -146,7 +165,9 @@ def test_a_defect_is_told_once_and_the_rest_is_ansibles(project: Path) -> None:
     assert "PLAY RECAP" in done.stdout
 
 
-def test_it_works_under_ansible_runner(project: Path) -> None:
+def test_it_works_under_ansible_runner(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It hands on what it was started with, whatever the settings say.
+    monkeypatch.setenv("TERM", "xterm")
     (project / "runner").mkdir()
     ran = ansible_runner.run(
         private_data_dir=str(project / "runner"),

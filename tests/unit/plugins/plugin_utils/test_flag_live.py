@@ -51,7 +51,7 @@ def test_the_first_time_what_is_declared_is_generation_1_and_then_nothing_change
 
 
 def test_a_switch_says_what_was_and_keeps_who_when_why(flags: Any) -> None:
-    order = ORDER._replace(until="2026-11-26T18:00:00Z", on_behalf_of="bob")
+    order = ORDER._replace(until="2026-11-26T18:00:00Z", on_behalf_of="bob", account="deploy@desk")
     off = decide(flags, decide(flags), order, checkout={"state": "off"})
     assert off.summary == "checkout: off (was 10 %), generation 2"
     assert off.live.overrides == {
@@ -62,9 +62,11 @@ def test_a_switch_says_what_was_and_keeps_who_when_why(flags: Any) -> None:
             "reason": "to see",
             "until": "2026-11-26T18:00:00Z",
             "on_behalf_of": "bob",
+            "account": "deploy@desk",
         }
     }
-    assert off.live.changed == {"checkout": {"at": "2026-11-25T18:00:00Z", "by": "ada@laptop", "reason": "to see"}}
+    mark = {"at": "2026-11-25T18:00:00Z", "by": "ada@laptop", "on_behalf_of": "bob", "account": "deploy@desk", "reason": "to see"}
+    assert off.live.changed == {"checkout": mark}
     again = decide(flags, off, order._replace(at="2026-11-25T19:00:00Z"), checkout={"state": "off"})
     assert (again.changed, again.live, again.summary) == (False, off.live, "checkout: off already, generation 2")
     longer = decide(flags, off, checkout={"state": "off"})
@@ -86,6 +88,33 @@ def test_a_declaration_that_changes_takes_back_no_switch(flags: Any, tmp_path: P
     assert after.summary == "banner: off (was declared otherwise), generation 3"
     assert after.live.changed["banner"]["reason"] == "its declaration changed"
     assert after.live.changed["checkout"]["reason"] == "to see"
+
+
+def test_a_switch_that_is_declared_by_now_is_kept_and_what_is_declared_is_told(flags: Any, tmp_path: Path) -> None:
+    off = decide(flags, decide(flags), checkout={"state": "off"})
+    assert off.live.declared == {"checkout": {"percent": 10}}
+    followed = declared(tmp_path, DECLARED.replace("{percent: 10}", "off"))
+    after = decide(followed, off)
+    assert (after.changed, after.line, after.rows) == (True, off.line, []), "hosts get nothing new"
+    assert after.live == off.live._replace(declared={"checkout": {"to": "off"}})
+    assert swap(tmp_path / "live", Live("lab"), off)
+    assert swap(tmp_path / "live", off.live, after)
+    assert read(tmp_path / "live") == (after.live, off.line)
+    assert not decide(followed, after).changed
+    assert decide(followed, after, checkout={"state": "reset"}).live.declared == {}
+
+
+def test_a_state_of_before_that_told_nothing_of_declarations_is_read(flags: Any, tmp_path: Path) -> None:
+    off = decide(flags, decide(flags), checkout={"state": "off"})
+    swap(tmp_path, Live("lab"), off)
+    kept = json.loads((tmp_path / "state.json").read_text())
+    del kept["declared"]
+    (tmp_path / "state.json").write_text(json.dumps(kept, sort_keys=True, separators=(",", ":")) + "\n")
+    found, _line = read(tmp_path)
+    assert found == off.live._replace(declared={})
+    after = decide(flags, off._replace(live=found))
+    assert swap(tmp_path, found, after)
+    assert read(tmp_path)[0] == off.live
 
 
 def test_a_switch_of_a_flag_that_is_gone_has_no_effect_and_can_be_reset(flags: Any, tmp_path: Path) -> None:
@@ -143,7 +172,9 @@ def test_an_end_is_a_time_or_a_span(typed: str, meant: str | None) -> None:
     assert flag_live.until(typed, NOW) == meant
 
 
-@pytest.mark.parametrize(("typed", "said"), [("tomorrow", "is no time: write 2h"), ("2020-01-01", "over already"), ("999999w", "is no time")])
+@pytest.mark.parametrize(
+    ("typed", "said"), [("tomorrow", "-e ends='tomorrow' is no time: write 2h"), ("2020-01-01", "over already"), ("999999w", "is no time")]
+)
 def test_an_end_that_cannot_be_meant_is_refused(typed: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         flag_live.until(typed, NOW)

@@ -99,6 +99,10 @@ DAMAGE: list[Callable[[Path], Any]] = [
     Path.unlink,
     lambda path: path.write_bytes(b""),
     lambda path: path.write_bytes(b"\0" * 500),
+    # JSON, and no flags: applications keep what they had.
+    lambda path: path.write_bytes(b"{}\n"),
+    lambda path: path.write_bytes(b"[]\n"),
+    lambda path: path.write_bytes(b'{"flags": {}}\n'),
 ]
 
 

@@ -27,8 +27,8 @@ def override(state: dict[str, Any], **more: Any) -> dict[str, Any]:
 def found(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "shop.yml").write_text(DECLARED)
     overrides = {
-        "checkout": override({"percent": 10}, until="2026-11-25T17:00:00Z", on_behalf_of="eve"),
-        "banner": override({"to": "on"}, until="2026-11-26T00:00:00Z"),
+        "checkout": override({"percent": 10}, until="2026-11-25T17:00:00Z", on_behalf_of="eve", account="deploy@desk"),
+        "banner": override({"to": "on"}, until="2026-11-26T00:00:00Z", account="ada"),
         "gone": override({"to": "on"}),
     }
     mark = {"by": "lin", "reason": "", "at": "2026-11-25T17:30:00Z"}
@@ -37,13 +37,13 @@ def found(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_the_table_says_what_differs_since_when_by_whom_and_what_is_over(found: dict[str, Any]) -> None:
-    over = "its end has passed (2026-11-25T17:00:00Z): state=reset, or another until"
+    over = "its end has passed (2026-11-25T17:00:00Z): state=reset, or another -e ends=..."
     expired = "EXPIRED 2026-11-24: remove the flag from the code, or give it another date"
     lines = [" ".join(line.split()) for line in flag_view.table(found, {"app1": {"digest": "d" * 64}})]
     assert lines == [
         "flag state declared since by why age expires remarks",
         "banner on - 2026-11-25T15:00:00Z ada to see 3 h - until 2026-11-26T00:00:00Z",
-        f"checkout 10 % off 2026-11-25T15:00:00Z ada for eve to see 3 h 2026-11-24 {expired}; {over}",
+        f"checkout 10 % off 2026-11-25T15:00:00Z ada for eve (account deploy@desk) to see 3 h 2026-11-24 {expired}; {over}",
         "gone no effect not declared 2026-11-25T15:00:00Z ada to see 3 h - its declaration is gone: state=reset takes the switch away",
         "search on - 2026-11-25T17:30:00Z lin - 30 min 2026-11-25",
         "",

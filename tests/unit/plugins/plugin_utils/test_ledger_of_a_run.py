@@ -272,7 +272,8 @@ TEXT = st.text(max_size=40)
 
 @given(st.sampled_from(["unlock", "maintenance", "flag", "refused", "toss"]), TEXT, TEXT)
 def test_a_note_is_one_line_whatever_was_typed(kind: str, reason: str, text: str) -> None:
-    record = valid(ledger.noted(who(kind, reason=reason), NOW, text))
+    record = valid(ledger.noted(who(kind, reason=reason, account="deploy@desk"), NOW, text))
+    assert (record["by"], record["account"]) == ("ada", "deploy@desk")
     assert record["text"] == " ".join(text.split())
     assert len(ledger.one_line(text * 100)) <= ledger.WIDTH
 

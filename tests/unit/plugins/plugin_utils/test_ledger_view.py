@@ -117,6 +117,13 @@ def test_one_run_whole() -> None:
     assert len(ledger_view.whole(RUNS[4])) == 5
 
 
+@pytest.mark.parametrize(("account", "shown"), [("deploy@desk", "ada (account deploy@desk)"), ("ada", "ada"), (None, "ada")])
+def test_a_name_that_was_typed_is_told_with_the_account_it_was_typed_by(account: str | None, shown: str) -> None:
+    for record in (noted("e", 60, by="ada", account=account), started("e", 60, by="ada", account=account)):
+        (run,) = ledger_runs.runs([record], set())
+        assert ledger_view.whole(run)[2].split(maxsplit=1) == ["who", shown]
+
+
 def test_csv_holds_every_run_whatever_stands_in_it() -> None:
     rows = list(csv.DictReader(io.StringIO(ledger_view.as_csv(RUNS))))
     assert [row["run"] for row in rows] == list("abcde")

@@ -22,9 +22,9 @@ FILES: Final = ("state.json", "flags.json")
 
 
 class Flag(NamedTuple):
-    """One flag. ``live`` tells whether its state differs from the declared one; then ``by``, ``behalf``, ``at``, ``why`` and ``until`` are of
-    the switch. ``until`` and ``expires`` are Unix seconds; ``past`` and ``expired`` tell whether they are over. ``known`` is false where a
-    switch is of a flag that is not declared any more.
+    """One flag. ``live`` tells whether its state differs from the declared one. ``by``, ``behalf``, ``at``, ``why`` and ``until`` are of the
+    switch, where there is one. ``until`` and ``expires`` are Unix seconds; ``past`` and ``expired`` tell whether they are over. ``known`` is
+    false where a switch is of a flag that is not declared any more.
     """
 
     name: str
@@ -87,14 +87,16 @@ def seen(folder: Path | None) -> list[list[int]]:
 def read(state: Mapping[str, Any], published: Mapping[str, Any], now: float) -> Flags:
     """What both files say."""
     definitions, overrides = mapping_of(published.get("flags")), mapping_of(state.get("overrides"))
-    changed = mapping_of(state.get("changed"))
-    names = sorted({*definitions, *overrides})
-    flags = tuple(flag(name, definitions.get(name), mapping_of(overrides.get(name)), mapping_of(changed.get(name)), now) for name in names)
+    changed, declared = mapping_of(state.get("changed")), mapping_of(state.get("declared"))
+    flags = tuple(
+        flag(name, definitions.get(name), mapping_of(overrides.get(name)), mapping_of(changed.get(name)), now, declared.get(name))
+        for name in sorted({*definitions, *overrides})
+    )
     return Flags(text(state, "environment"), int(number(state.get("generation")) or 0), flags)
 
 
-def flag(name: str, definition: object, override: Mapping[str, Any], changed: Mapping[str, Any], now: float) -> Flag:
-    """One flag, from what is published of it, who switched it away from its declared state, and who changed it last."""
+def flag(name: str, definition: object, override: Mapping[str, Any], changed: Mapping[str, Any], now: float, declared: object = None) -> Flag:
+    """One flag, from what is published of it, who switched it, who changed it last, and the state that is declared where it is switched."""
     about = mapping_of(definition)
     metadata = mapping_of(about.get("metadata"))
     who = override or changed
@@ -102,7 +104,7 @@ def flag(name: str, definition: object, override: Mapping[str, Any], changed: Ma
     return Flag(
         name=name,
         state=told(override["state"]) if "state" in override else resting(about),
-        live=bool(override),
+        live=bool(override) and (declared is None or override.get("state") != declared),
         known=bool(about),
         by=text(who, "by"),
         behalf=text(who, "on_behalf_of"),
