@@ -23,7 +23,7 @@ from typing import Any
 
 from checkout import BUILD, LOGS, ROOT, environment
 from load import Load, Summary
-from phases import PhaseError, Phases, inventory, table
+from phases import PhaseError, Phases, end_cleanly, inventory, table
 
 OLD, NEW = "1.0.0", "1.1.0"
 RATE = 120.0  # requests a second
@@ -141,6 +141,7 @@ def demonstrate(phases: Phases) -> int:
 
 def main() -> int:
     """Demonstrate; where a step fails, say how to begin anew."""
+    end_cleanly()
     (BUILD / "demo.json").unlink(missing_ok=True)
     phases = Phases("demo")
     try:

@@ -6,7 +6,13 @@
 from __future__ import annotations
 
 import configparser
+import os
+import signal
 import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import bench
@@ -41,6 +47,36 @@ def test_a_phase_that_fails_shows_the_end_of_its_output(running: Phases, capsys:
     shown = capsys.readouterr().err
     assert "the cause" in shown
     assert "site failed with exit code 3; all of its output: test-site.log" in shown
+    assert running.done == []
+
+
+@pytest.fixture
+def terminable() -> Iterator[None]:
+    """SIGTERM as demo and bench take it, and as it was afterwards."""
+    before = signal.getsignal(signal.SIGTERM)
+    phases.end_cleanly()
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_phase_that_is_terminated_ends_with_all_that_it_has_started(running: Phases, tmp_path: Path, terminable: None) -> None:
+    mark = tmp_path / "pids"
+
+    def terminate() -> None:
+        deadline = time.monotonic() + 20
+        while len(mark.read_text().split() if mark.exists() else ()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # A shell's job in the background ignores an interrupt; what Ansible starts does not.
+    script = "import os, subprocess; child = subprocess.Popen(['sleep', '600']); "
+    script += f"print(os.getpid(), child.pid, file=open({str(mark)!r}, 'w')); child.wait()"
+    threading.Thread(target=terminate).start()
+    with pytest.raises(KeyboardInterrupt):
+        running.run("deploy", [sys.executable, "-c", script])
+    for pid in mark.read_text().split():
+        status = Path("/proc", pid, "status")
+        assert not status.exists() or "zombie" in status.read_text()
     assert running.done == []
 
 
