@@ -234,7 +234,7 @@ def prepare(phases: Phases, hosts: int) -> tuple[dict[str, dict[str, Any]], str,
     phases.run("lab", [*LAB_PLAY, "-e", f"lab_app_servers={hosts}"])
     phases.run("provision", [*play, "playbooks/site.yml"])
     for version in (OLD, NEW):
-        phases.run(f"build {version}", [*play, "playbooks/build.yml", "-e", f"version={version}", "-e", f"build_artifacts={ARTIFACTS}"])
+        phases.run(f"build {version}", [*play, "playbooks/build.yml", "-e", f"version={version}"])
     phases.run(f"deploy {OLD}", [*play, "deploy.yml", "-e", f"version={OLD}"])
     known = inventory(INVENTORY)
     variables = known["_meta"]["hostvars"]

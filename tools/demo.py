@@ -139,6 +139,13 @@ def demonstrate(phases: Phases) -> int:
     return len(short)
 
 
+def what_next(error: PhaseError) -> str:
+    """What to do after a phase that failed."""
+    if re.search(r"already (holds|keeps) storefront", error.output):
+        return "The storefront has changed since this lab was made, and a version is built once in each lab. From nothing: make lab-down demo"
+    return "After mending the cause: make demo. From nothing: make lab-down demo"
+
+
 def main() -> int:
     """Demonstrate; where a step fails, say how to begin anew."""
     end_cleanly()
@@ -146,8 +153,8 @@ def main() -> int:
     phases = Phases("demo")
     try:
         return min(1, demonstrate(phases))
-    except PhaseError:
-        print("\nAfter mending the cause: make demo. From nothing: make lab-down demo", file=sys.stderr)
+    except PhaseError as error:
+        print(f"\n{what_next(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nstopped after {time.monotonic() - phases.began:.0f} s; make demo goes on from here", file=sys.stderr)

@@ -27,7 +27,11 @@ ENDING_SECONDS = 60.0
 
 
 class PhaseError(Exception):
-    """A phase failed; its evidence has been shown."""
+    """A phase failed; its evidence has been shown, and `output` is all that it printed, its line breaks and indents folded."""
+
+    def __init__(self, name: str, output: str = "") -> None:
+        super().__init__(name)
+        self.output = " ".join(output.split())
 
 
 @dataclass
@@ -99,7 +103,7 @@ class Phases:
                 f"\n{tail(log, EVIDENCE_LINES)}\n\n{name} failed with exit code {process.returncode}; all of its output: {log.relative_to(ROOT)}",
                 file=sys.stderr,
             )
-            raise PhaseError(name)
+            raise PhaseError(name, log.read_text(encoding="utf-8"))
         if not quiet:
             self.say(f"{name}: {phase.seconds:.1f} s")
         self.done.append(phase)

@@ -145,6 +145,12 @@ def test_a_second_demonstration_provisions_only_what_has_changed(lab: Path, runn
     assert [provisions(), provisions()] == [True, False]
 
 
+def test_a_lab_with_another_storefront_under_the_same_version_is_told_what_to_type() -> None:
+    said = "/x/artifacts/storefront/1.0.0 already\n    holds storefront 1.0.0 with the sha256 0a1b"
+    assert demo.what_next(PhaseError("build 1.0.0", said)).endswith("a version is built once in each lab. From nothing: make lab-down demo")
+    assert demo.what_next(PhaseError("provision", "no route")).startswith("After mending the cause: make demo.")
+
+
 def test_a_provisioning_that_failed_is_done_again(lab: Path, running: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(name: str, _command: list[str]) -> None:
         raise PhaseError(name)
