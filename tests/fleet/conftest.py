@@ -148,6 +148,12 @@ class Fleet:
         rows = {lb: [line.split(",") for line in text.splitlines() if line.startswith(f"{backend},")] for lb, text in asked.items()}
         return {lb: {row[1]: row[17] for row in found if row[1] != "BACKEND"} for lb, found in rows.items()}
 
+    def tried_again(self) -> int:
+        """How often the load balancers sent a request a second time, to the same server or to another, by their own counters."""
+        rows = [line.split(",") for lb in self.group("lb") for line in self.on(lb, ASK_BALANCER).splitlines() if "," in line and line[0] != "#"]
+        assert rows, "no load balancer has counted anything"
+        return sum(int(count or 0) for row in rows for count in row[15:17])
+
     def lock(self) -> dict[str, Any] | None:
         """The lease of the deployment lock, None while it is free."""
         (keeper, *_rest) = self.group("ops")

@@ -14,6 +14,7 @@ def test_a_deployment_loses_no_request(fleet: Fleet) -> None:
         fleet.deploy("1.1.0")
     assert running.summary["failed"] == 0, running.summary
     assert set(running.summary["by_release"]) == {"1.0.0", "1.1.0"}
+    assert fleet.tried_again() == 0
     fleet.settled("1.1.0")
 
 
@@ -26,6 +27,7 @@ def test_deployments_in_a_row_lose_no_request(fleet: Fleet) -> None:
     (ROOT / "build" / "in-a-row.json").write_text(json.dumps({"deployments": deployments, **running.summary}, indent=1) + "\n")
     assert running.summary["failed"] == 0, running.summary
     assert running.summary["requests"] > 100 * deployments
+    assert fleet.tried_again() == 0
     fleet.settled("1.0.0")
 
 
