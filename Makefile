@@ -46,4 +46,5 @@ lab: setup ## make the lab, or mend it
 	@ansible-playbook playbooks/lab.yml
 
 lab-down: ## remove the lab
+	@tools/setup
 	@ansible-playbook playbooks/lab.yml -e lab_state=absent

@@ -29,7 +29,7 @@ from typing import Any
 
 from checkout import BUILD, LOGS
 from load import Load, Summary
-from phases import Phase, PhaseError, Phases, inventory, table
+from phases import Phase, PhaseError, Phases, end_cleanly, inventory, table
 
 LAB = "bench"
 NETWORK = "10.77.30.0/24"
@@ -234,7 +234,7 @@ def prepare(phases: Phases, hosts: int) -> tuple[dict[str, dict[str, Any]], str,
     phases.run("lab", [*LAB_PLAY, "-e", f"lab_app_servers={hosts}"])
     phases.run("provision", [*play, "playbooks/site.yml"])
     for version in (OLD, NEW):
-        phases.run(f"build {version}", [*play, "playbooks/build.yml", "-e", f"version={version}", "-e", f"build_artifacts={ARTIFACTS}"])
+        phases.run(f"build {version}", [*play, "playbooks/build.yml", "-e", f"version={version}"])
     phases.run(f"deploy {OLD}", [*play, "deploy.yml", "-e", f"version={OLD}"])
     known = inventory(INVENTORY)
     variables = known["_meta"]["hostvars"]
@@ -282,12 +282,16 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the lab running")
     given = parser.parse_args()
+    end_cleanly()
     phases = Phases("bench")
     try:
         return min(1, bench(phases, given.hosts, given.wave, given.rounds))
     except (PhaseError, RawError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"\nbench: stopped after {time.monotonic() - phases.began:.0f} s", file=sys.stderr)
+        return 130
     finally:
         if not given.keep:
             with contextlib.suppress(PhaseError):

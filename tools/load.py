@@ -9,9 +9,10 @@
 The load is open: requests start by a schedule that was fixed before, so a slow or missing answer does not slow the ones after it. Each has a new
 connection and one attempt. A request failed unless its answer had an expected status and came complete.
 
-It ends after --seconds or --count, or at SIGINT or SIGTERM: then it waits for the answers that are still out, and writes. As
-a line of JSON per request: {"at": when it was due, in seconds from the start, "late": how much later than that it was sent, "seconds": until the
-answer was complete, "status": 200 or null, "error": a word or null, "release": the header X-Release or null}; the summary is `Summary`.
+It ends after --seconds or --count, at SIGINT or SIGTERM, and with --leash when its standard input closes: then it waits for the answers that are
+still out, and writes. As a line of JSON per request: {"at": when it was due, in seconds from the start, "late": how much later than that it was
+sent, "seconds": until the answer was complete, "status": 200 or null, "error": a word or null, "release": the header X-Release or null}; the
+summary is `Summary`.
 
 From Python: `with Load("http://10.77.10.10/", requests=..., summary=...) as load: ...`, afterwards `load.summary["failed"]`.
 
@@ -211,18 +212,28 @@ async def generate(request: Request, out: TextIO, stop: asyncio.Event) -> Summar
     return summarise(answers, request.expected, seconds)
 
 
-async def run(request: Request, out: TextIO) -> Summary:
-    """Generate, and stop cleanly at SIGINT or SIGTERM."""
+async def run(request: Request, out: TextIO, leash: bool = False) -> Summary:
+    """Generate, and stop cleanly at SIGINT or SIGTERM; with `leash` also when standard input closes, as it does when the caller dies."""
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+
+    def pulled() -> None:
+        if not os.read(0, 4096):
+            loop.remove_reader(0)
+            stop.set()
+
+    if leash:
+        loop.add_reader(0, pulled)
     return await generate(request, out, stop)
 
 
 class Load:
     """Load from a process of its own, so that whatever the caller computes does not disturb the schedule.
 
-    `requests` is the file for a line per request, `summary` that for the summary. Leaving the `with` block stops it.
+    `requests` is the file for a line per request, `summary` that for the summary. Leaving the `with` block stops it, and so does the caller's
+    death, however it comes.
     """
 
     def __init__(
@@ -238,6 +249,7 @@ class Load:
             f"--seconds={seconds}",
             f"--out={requests}",
             f"--summary={summary}",
+            "--leash",
             *options,
         ]
         self._process: subprocess.Popen[str] | None = None
@@ -254,7 +266,10 @@ class Load:
             folder.mkdir(parents=True, exist_ok=True)
         for old in (self.requests, self._report):
             old.unlink(missing_ok=True)
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        # Nothing is ever written to its standard input: the kernel closes that with the caller.
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
         try:
             self.wait_for(1, 30.0)
         except BaseException:
@@ -318,8 +333,8 @@ class Load:
             self.stop()
 
 
-def parse(arguments: Sequence[str]) -> tuple[Request, Path, Path | None]:
-    """The command line as a request, the file for answers and the file for the summary."""
+def parse(arguments: Sequence[str]) -> tuple[Request, Path, Path | None, bool]:
+    """The command line as a request, the file for answers, the file for the summary, and whether it is on a leash."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
     parser.add_argument("--rate", type=float, default=Request.rate, help="requests a second (default %(default)g)")
@@ -331,6 +346,7 @@ def parse(arguments: Sequence[str]) -> tuple[Request, Path, Path | None]:
     parser.add_argument("--allow", action="append", default=[], help=f"a network besides {', '.join(ALLOWED)}")
     parser.add_argument("--out", type=Path, default=Path(os.devnull), help="file for a line of JSON per request")
     parser.add_argument("--summary", type=Path, help="file for the summary, which is also printed")
+    parser.add_argument("--leash", action="store_true", help="end when standard input, a pipe from the caller, closes")
     given = parser.parse_args(arguments)
     request = Request(
         url=given.url,
@@ -342,7 +358,7 @@ def parse(arguments: Sequence[str]) -> tuple[Request, Path, Path | None]:
         ca=given.ca,
         allowed=(*ALLOWED, *given.allow),
     )
-    return request, given.out, given.summary
+    return request, given.out, given.summary, given.leash
 
 
 def prefer_this_process() -> None:
@@ -355,14 +371,14 @@ def prefer_this_process() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Check, generate, write; see the module's text for the exit code."""
-    request, out, report = parse(arguments)
+    request, out, report, leash = parse(arguments)
     refused = refusal(request)
     if refused:
         print(f"tools/load.py: {refused}", file=sys.stderr)
         return 2
     prefer_this_process()
     with out.open("w", encoding="utf-8") as lines:
-        summary = asyncio.run(run(request, lines))
+        summary = asyncio.run(run(request, lines, leash))
     text = json.dumps(summary, indent=1) + "\n"
     if report:
         beside = report.with_name(report.name + ".new")

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +22,16 @@ from checkout import LOGS, ROOT, environment, tail
 
 HEARTBEAT_SECONDS = 10.0
 EVIDENCE_LINES = 30
+# How long an interrupted playbook may take to leave its hosts in order.
+ENDING_SECONDS = 60.0
 
 
 class PhaseError(Exception):
-    """A phase failed; its evidence has been shown."""
+    """A phase failed; its evidence has been shown, and `output` is all that it printed, its line breaks and indents folded."""
+
+    def __init__(self, name: str, output: str = "") -> None:
+        super().__init__(name)
+        self.output = " ".join(output.split())
 
 
 @dataclass
@@ -68,8 +77,16 @@ class Phases:
             with (
                 log.open("w", encoding="utf-8") as out,
                 subprocess.Popen(
-                    command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                    command,
+                    cwd=ROOT,
+                    env=environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    start_new_session=True,
                 ) as process,
+                ended_with(process),
             ):
                 assert process.stdout is not None
                 for line in process.stdout:
@@ -86,11 +103,33 @@ class Phases:
                 f"\n{tail(log, EVIDENCE_LINES)}\n\n{name} failed with exit code {process.returncode}; all of its output: {log.relative_to(ROOT)}",
                 file=sys.stderr,
             )
-            raise PhaseError(name)
+            raise PhaseError(name, log.read_text(encoding="utf-8"))
         if not quiet:
             self.say(f"{name}: {phase.seconds:.1f} s")
         self.done.append(phase)
         return phase
+
+
+@contextlib.contextmanager
+def ended_with(process: subprocess.Popen[str]) -> Iterator[None]:
+    """An exception in the block, ^C among them, interrupts the command and all that it has started, and waits for its end."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.communicate(timeout=ENDING_SECONDS)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+        raise
+
+
+def end_cleanly() -> None:
+    """From now on SIGTERM is what ^C is: KeyboardInterrupt, so that nothing that was started runs on."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def inventory(path: str) -> dict[str, Any]:

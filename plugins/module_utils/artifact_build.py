@@ -139,7 +139,13 @@ def verify(root: str, app: str, version: str, signers: Sequence[Mapping[str, str
         with watch.step("archive"):
             if not os.path.isfile(paths.archive):
                 raise ArtifactError(f"there is no {paths.archive}, which {paths.manifest} vouches for. Build it again.")
-            archive.verify(paths.archive, manifest)
+            try:
+                archive.verify(paths.archive, manifest)
+            except archive.ArchiveError as error:
+                raise ArtifactError(
+                    f"{paths.archive} is not what was signed: {error.message}. Find out who changed it; then remove {paths.folder} and build again.",
+                    error.evidence,
+                ) from None
     return {
         "changed": False,
         "artifact": {**describe(manifest, paths), "signer": signer},

@@ -100,7 +100,7 @@ class Fleet:
 
     def on(self, host: str, command: str) -> str:
         """What a shell command prints on a host, as root."""
-        argv = ["podman", "exec", f"{LAB}-{host}", "sh", "-c", command]
+        argv = podman("exec", f"{LAB}-{host}", "sh", "-c", command)
         done = subprocess.run(argv, env=environment(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{host}: {command}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
@@ -148,6 +148,12 @@ class Fleet:
         asked = {lb: self.on(lb, ASK_BALANCER) for lb in self.group("lb")}
         rows = {lb: [line.split(",") for line in text.splitlines() if line.startswith(f"{backend},")] for lb, text in asked.items()}
         return {lb: {row[1]: row[17] for row in found if row[1] != "BACKEND"} for lb, found in rows.items()}
+
+    def tried_again(self) -> int:
+        """How often the load balancers sent a request a second time, to the same server or to another, by their own counters."""
+        rows = [line.split(",") for lb in self.group("lb") for line in self.on(lb, ASK_BALANCER).splitlines() if "," in line and line[0] != "#"]
+        assert rows, "no load balancer has counted anything"
+        return sum(int(count or 0) for row in rows for count in row[15:17])
 
     def lock(self) -> dict[str, Any] | None:
         """The lease of the deployment lock, None while it is free."""
@@ -209,7 +215,7 @@ class Capacity:
     """How many servers were up, all the time of a case: moments (Unix time) and counts; a balancer that did not answer is left out."""
 
     def __init__(self, balancer: str) -> None:
-        argv = ["podman", "exec", "--interactive", f"{LAB}-{balancer}", "bash", "-c", COUNT_UP]
+        argv = podman("exec", "--interactive", f"{LAB}-{balancer}", "bash", "-c", COUNT_UP)
         self.process = subprocess.Popen(argv, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.samples: list[tuple[float, int]] = []
         self.reader = threading.Thread(target=self._read)
@@ -339,6 +345,11 @@ def environment() -> dict[str, str]:
     if containers.exists():
         env["CONTAINERS_CONF"] = str(containers)
     return env
+
+
+def podman(*words: str) -> list[str]:
+    """The command line of podman, which runs the machines as root."""
+    return [*([] if os.getuid() == 0 else ["sudo", "--non-interactive", "--preserve-env=CONTAINERS_CONF"]), "podman", *words]
 
 
 def lab(fleet: Fleet, state: str, load_balancers: int = 1) -> Run:

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from conftest import LAB, LOGS, ROOT, Fleet, long, under_load
+from conftest import LAB, LOGS, ROOT, Fleet, long, podman, under_load
 
 
 def test_a_deployment_loses_no_request(fleet: Fleet) -> None:
@@ -14,6 +14,7 @@ def test_a_deployment_loses_no_request(fleet: Fleet) -> None:
         fleet.deploy("1.1.0")
     assert running.summary["failed"] == 0, running.summary
     assert set(running.summary["by_release"]) == {"1.0.0", "1.1.0"}
+    assert fleet.tried_again() == 0
     fleet.settled("1.1.0")
 
 
@@ -26,6 +27,7 @@ def test_deployments_in_a_row_lose_no_request(fleet: Fleet) -> None:
     (ROOT / "build" / "in-a-row.json").write_text(json.dumps({"deployments": deployments, **running.summary}, indent=1) + "\n")
     assert running.summary["failed"] == 0, running.summary
     assert running.summary["requests"] > 100 * deployments
+    assert fleet.tried_again() == 0
     fleet.settled("1.0.0")
 
 
@@ -87,7 +89,7 @@ def test_a_rollback_to_a_named_version(fleet: Fleet) -> None:
 
 
 def test_a_reboot_brings_the_release_back(fleet: Fleet) -> None:
-    fleet.run("podman", "restart", "--time", "10", f"{LAB}-app1")
+    fleet.run(*podman("restart", "--time", "10", f"{LAB}-app1"))
     fleet.on("app1", 'for i in $(seq 300); do [ "$(cat /run/tossable/storefront/state 2>/dev/null)" = ready ] && exit 0; sleep 0.1; done; exit 1')
     fleet.settled("1.0.0")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import LAB, ROOT, Fleet, long
+from conftest import LAB, ROOT, Fleet, long, podman
 
 STORE = "/srv/artifacts/storefront"
 
@@ -30,6 +32,14 @@ def broken(fleet: Fleet, host: str, breaking: str, mending: str) -> Iterator[Non
         yield
     finally:
         fleet.on(host, mending)
+
+
+def forget_connections(fleet: Fleet) -> None:
+    """The next task opens a new connection: those that ssh keeps open to this lab's hosts, and to nobody else's, are not found again."""
+    mark = re.search(r"%\(directory\)s/([0-9a-f]{8})-", fleet.inventory.read_text())
+    assert mark, "the lab's inventory names no ansible_control_path of its own"
+    for kept in Path("~/.ansible/cp").expanduser().glob(f"{mark[1]}-*"):
+        kept.unlink()
 
 
 def test_no_version(fleet: Fleet) -> None:
@@ -78,12 +88,36 @@ def test_an_altered_archive(fleet: Fleet) -> None:
         before = fleet.releases()
         done = fleet.play("deploy.yml", "-e", "version=1.3.0", "--limit", "app1")
         assert done.code == 2
-        assert "sha256" in done.message()
+        assert "/storefront/1.3.0/storefront-1.3.0.tar.zst is not what was signed" in done.message()
+        assert ": it was altered. Nothing of it is kept on this host." in done.message()
+        assert "upload it anew (build.yml -e app=storefront -e version=1.3.0), or deploy another version" in done.message()
         assert fleet.releases() == before
     fleet.settled("1.0.0")
 
 
-def test_an_artifact_of_another_application(fleet: Fleet) -> None:
+def test_an_artifact_of_another_application(fleet: Fleet, tmp_path: Path) -> None:
+    """Well signed, of the same version, and under the name of the application that is deployed."""
+    (tmp_path / "web.py").write_text("print('shop')\n")
+    name, other = "shop-1.1.0", {"app": "shop", "version": "1.1.0", "path": str(tmp_path / "artifacts"), "source": str(tmp_path)}
+    built = fleet.run(
+        "ansible",
+        "localhost",
+        "-m",
+        "tossable.fleet.artifact",
+        "-a",
+        json.dumps({**other, "processes": ["web"], "signing_key": str(ROOT / "build" / "labs" / LAB / "signing_key")}),
+    )
+    assert built.code == 0, built.output
+    folder, kept = tmp_path / "artifacts" / "shop" / "1.1.0", "/root/storefront-1.1.0"
+    with broken(fleet, "ops1", f"mv {STORE}/1.1.0 {kept} && mkdir {STORE}/1.1.0", f"rm -r {STORE}/1.1.0 && mv {kept} {STORE}/1.1.0"):
+        for path in folder.iterdir():
+            there = f"{LAB}-ops1:{STORE}/1.1.0/{path.name.replace(name, 'storefront-1.1.0')}"
+            assert fleet.run(*podman("cp", str(path), there)).code == 0
+        fleet.on("ops1", f"chmod -R a+rX {STORE}/1.1.0")
+        refused(fleet, "this artifact is of the application 'shop', expected 'storefront'")
+
+
+def test_an_artifact_of_another_version(fleet: Fleet) -> None:
     other = f"{STORE}/9.9.9"
     copy = f"mkdir {other} && for f in {STORE}/1.1.0/*; do cp $f {other}/$(basename $f | sed 's/storefront-1.1.0/storefront-9.9.9/'); done"
     with broken(fleet, "ops1", copy, f"rm -r {other}"):
@@ -136,7 +170,7 @@ def test_a_host_key_that_is_not_the_one_known(fleet: Fleet, known_as: str | None
     lines = {host: line for line in text.splitlines(keepends=True) for host in fleet.hosts() if host in line}
     name, _, _key = lines["app1"].partition(" ")
     other = f"{name} {lines[known_as].partition(' ')[2]}" if known_as else ""
-    fleet.run("sh", "-c", "rm -rf ~/.ansible/cp/*")
+    forget_connections(fleet)
     known.write_text(text.replace(lines["app1"], other))
     try:
         told = "another host key" if known_as else "its host key is not known here"
@@ -158,6 +192,17 @@ def test_other_bytes_under_an_existing_version(fleet: Fleet) -> None:
     assert "1.1.0" in done.message()
     fleet.deploy("1.1.0")
     fleet.settled("1.1.0")
+
+
+def test_other_bytes_built_elsewhere_under_a_version_that_the_store_has(fleet: Fleet, tmp_path: Path) -> None:
+    """A builder that has never had this version makes it; only the store knows the right bytes."""
+    keep = f"sha256sum {STORE}/1.1.0/*; ls -A {STORE} /srv/artifacts"
+    before = fleet.on("ops1", keep)
+    done = fleet.play("playbooks/build.yml", "-e", "version=1.1.0", "-e", "storefront_fault=slow:1ms", "-e", f"build_artifacts={tmp_path}")
+    assert done.code != 0
+    assert "ops1 already keeps storefront 1.1.0 with the sha256 " in done.message()
+    assert "A version is built once: choose another one with -e version=..." in done.message()
+    assert fleet.on("ops1", keep) == before
 
 
 def test_an_application_that_the_inventory_does_not_have(fleet: Fleet) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import urllib.request
+
 from conftest import BALANCER, Fleet, long, under_load
 
 OTHER = ("-e", "app=pypiserver")
 OTHER_URL = f"{BALANCER}:8010/health"
+NODE = ("-e", "app=serve")
+NODE_URL = f"{BALANCER}:8020/"
 
 
 @long
@@ -23,3 +27,34 @@ def test_a_second_application_is_released_beside_the_first(fleet: Fleet) -> None
     assert set(fleet.releases("pypiserver").values()) == {"2.4.1"}
     assert fleet.journal("storefront") == before
     fleet.settled("1.0.0")
+
+
+@long
+def test_a_program_of_node_js_that_is_not_ours_is_released_by_variables_alone(fleet: Fleet) -> None:
+    before = fleet.journal("storefront")
+    fleet.must("playbooks/app.yml", *NODE)
+    for version in ("14.2.6", "14.2.7"):
+        fleet.must("playbooks/build.yml", *NODE, "-e", f"version={version}")
+    fleet.deploy("14.2.6", *NODE)
+    with under_load("first-beside-node", rate=50.0) as first, under_load("node", rate=50.0, url=NODE_URL) as node:
+        fleet.deploy("14.2.7", *NODE)
+        assert "serve 14.2.7" in page(NODE_URL)
+        fleet.must("playbooks/rollback.yml", *NODE)
+    assert first.summary["failed"] == 0, first.summary
+    assert node.summary["failed"] == 0, node.summary
+    assert "serve 14.2.6" in page(NODE_URL)
+    assert set(fleet.releases("serve").values()) == {"14.2.6"}
+    for host in fleet.hosts():
+        report = fleet.info(host, "serve")
+        assert (report["drift"], report["unfinished"], report["healthy"], report["balancer_word"]) == ([], None, True, "ready"), report
+    status = fleet.must("playbooks/status.yml", *NODE)
+    assert status.message().count("14.2.6-") == len(fleet.hosts())
+    assert fleet.journal("storefront") == before
+    fleet.settled("1.0.0")
+
+
+def page(url: str) -> str:
+    """What a user is shown."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        shown: str = answer.read().decode()
+    return shown

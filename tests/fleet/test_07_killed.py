@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from ansible_collections.tossable.fleet.plugins.module_utils.host import journal
-from conftest import LAB, ROOT, SEED, TORTURE, Fleet, environment, long, sample, tortured
+from conftest import LAB, ROOT, SEED, TORTURE, Fleet, environment, long, podman, sample, tortured
 
 ROLE = ROOT / "roles" / "release" / "tasks"
 FORWARD = ("deploy.yml", "-e", """{"version": "1.1.0", "force": "another test took it back", "rollout_hold_seconds": 1}""")
@@ -168,7 +168,7 @@ sys.exit(9)
 
 def when(host: str, step: str, kill: bool) -> Callable[[], int]:
     """Have a host watch its journal; the answer waits for the end of the watch."""
-    argv = ["podman", "exec", f"{LAB}-{host}", "python3", "-c", WATCH, JOURNAL, step, "kill" if kill else "look"]
+    argv = podman("exec", f"{LAB}-{host}", "python3", "-c", WATCH, JOURNAL, step, "kill" if kill else "look")
     watch = subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, text=True)
     assert watch.stdout is not None
     with watch.stdout:
@@ -203,7 +203,7 @@ def test_a_host_that_lost_its_power_comes_back_whole(fleet: Fleet, moment: Momen
         run = fleet.begin(*FORWARD)
         assert watched() == 0, f"{moment} was not seen"
         for action in (("kill",), ("start",)):
-            assert fleet.run("podman", *action, f"{LAB}-app1").code == 0
+            assert fleet.run(*podman(*action, f"{LAB}-app1")).code == 0
         run.communicate()
         serving(fleet)
         fleet.must(*FORWARD)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import LAB, NETWORK, Fleet, environment, long, under_load
+from conftest import LAB, NETWORK, Fleet, environment, long, podman, under_load
 from load import Load
 
 FORWARD = ("-e", "version=1.1.0", "-e", "force='another test took it back'")
@@ -48,7 +48,7 @@ def plug(host: str, action: str) -> None:
     """Kill a machine, or start it again; a connection that ssh kept open to the machine before would only hang."""
     for kept in Path("~/.ansible/cp").expanduser().glob(f"*-{NETWORK.rpartition('.')[0]}.*"):
         kept.unlink(missing_ok=True)
-    subprocess.run(["podman", action, f"{LAB}-{host}"], env=environment(), check=True, capture_output=True)
+    subprocess.run(podman(action, f"{LAB}-{host}"), env=environment(), check=True, capture_output=True)
 
 
 def balanced(fleet: Fleet, host: str, status: str) -> None:
@@ -89,7 +89,7 @@ def whole(fleet: Fleet) -> Iterator[None]:
     yield
     for host in fleet.hosts():
         plug(host, "start")
-        ssh = ("podman", "exec", f"{LAB}-{host}", "systemctl", "start", "ssh")
+        ssh = podman("exec", f"{LAB}-{host}", "systemctl", "start", "ssh")
         wait_until(f"{host} runs", 60, partial(answers, fleet, *ssh))
 
 

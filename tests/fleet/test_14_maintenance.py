@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-from conftest import BALANCER, LAB, Fleet, long, under_load
+from conftest import BALANCER, LAB, Fleet, long, podman, under_load
 from load import Load
 
 PLAYBOOK = "playbooks/maintenance.yml"
@@ -61,7 +61,7 @@ def test_maintenance_on_reload_off_under_load(fleet: Fleet) -> None:
 def test_it_outlives_a_reboot_and_a_provisioning(fleet: Fleet) -> None:
     fleet.must(PLAYBOOK, *ON)
     try:
-        fleet.run("podman", "restart", "--time", "10", f"{LAB}-lb1")
+        fleet.run(*podman("restart", "--time", "10", f"{LAB}-lb1"))
         fleet.on("lb1", "for i in $(seq 300); do [ -S /run/haproxy/admin.sock ] && exit 0; sleep 0.1; done; exit 1")
         assert ask()[0] == 503
         fleet.must("playbooks/site.yml", "--limit", "lb1")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import LAB, Fleet, Run, environment, long, under_load
+from conftest import LAB, Fleet, Run, environment, long, podman, under_load
 
 PLAYBOOK = "playbooks/flag.yml"
 FOLDER = "/var/lib/tossable/flags"
@@ -82,11 +82,11 @@ def test_a_flag_is_switched_under_load_on_every_host(fleet: Fleet) -> None:
 def test_a_host_that_hangs_is_named_and_right_after_the_next_run(fleet: Fleet) -> None:
     *others, last = fleet.hosts()
     before = held(fleet, last)
-    subprocess.run(["podman", "pause", f"{LAB}-{last}"], env=environment(), check=True, capture_output=True)
+    subprocess.run(podman("pause", f"{LAB}-{last}"), env=environment(), check=True, capture_output=True)
     try:
         missed = switch(fleet, "state=on")
     finally:
-        subprocess.run(["podman", "unpause", f"{LAB}-{last}"], env=environment(), check=True, capture_output=True)
+        subprocess.run(podman("unpause", f"{LAB}-{last}"), env=environment(), check=True, capture_output=True)
     assert missed.code == 2, missed.output
     assert (
         f"1 of {len(others) + 1} hosts did not get the flags (generation {before.generation + 1}); all others have them: - {last}: "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LAB, NETWORK, Fleet, environment, long
+from conftest import LAB, NETWORK, Fleet, environment, long, podman
 
 FLAGS = "/var/lib/tossable/flags/flags.json"
 FLAG = "checkout"
@@ -28,7 +28,7 @@ def plug(host: str, action: str) -> None:
     """Kill a machine, or start it again; a connection that ssh kept open to the machine before would only hang."""
     for kept in Path("~/.ansible/cp").expanduser().glob(f"*-{NETWORK.rpartition('.')[0]}.*"):
         kept.unlink(missing_ok=True)
-    subprocess.run(["podman", action, f"{LAB}-{host}"], env=environment(), check=True, capture_output=True)
+    subprocess.run(podman(action, f"{LAB}-{host}"), env=environment(), check=True, capture_output=True)
 
 
 def returned(fleet: Fleet, host: str) -> str:
@@ -50,7 +50,8 @@ def as_declared(fleet: Fleet) -> Iterator[None]:
     """The machine runs again and the flag is reset, whatever a test has done."""
     yield
     plug("app2", "start")
-    wait_until("app2 runs", 60, lambda: fleet.run("podman", "exec", f"{LAB}-app2", "systemctl", "start", "ssh", "nginx.service").code in (0, 5))
+    start = podman("exec", f"{LAB}-app2", "systemctl", "start", "ssh", "nginx.service")
+    wait_until("app2 runs", 60, lambda: fleet.run(*start).code in (0, 5))
     fleet.must("playbooks/flag.yml", "-e", f"flag={FLAG}", "-e", "state=reset", "-e", "reason='the test is over'")
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import LAB, NETWORK, Fleet, lab, long, tortured, under_load
+from conftest import LAB, NETWORK, Fleet, lab, long, podman, tortured, under_load
 from load import Load
 from test_09_lock import finish, wait_for
 
@@ -39,13 +39,13 @@ def pair(grown: Fleet, fleet: Fleet) -> Fleet:
 
 def kill(fleet: Fleet, name: str) -> None:
     """The machine is gone, as when its power is cut: nothing is closed, nobody is told."""
-    done = fleet.run("podman", "kill", f"{LAB}-{name}")
+    done = fleet.run(*podman("kill", f"{LAB}-{name}"))
     assert done.code == 0, done.output
 
 
 def revive(fleet: Fleet, name: str) -> None:
     """Start it again, and wait until it sends requests to every host."""
-    done = fleet.run("podman", "start", f"{LAB}-{name}")
+    done = fleet.run(*podman("start", f"{LAB}-{name}"))
     assert done.code == 0, done.output
     up = "echo 'show stat' | socat - UNIX-CONNECT:/run/haproxy/admin.sock | grep -c '^storefront,app[0-9]*,.*,UP,'"
     ready = f'for i in $(seq 600); do [ "$({up})" = {len(fleet.hosts())} ] && exit 0; sleep 0.1; done; exit 1'

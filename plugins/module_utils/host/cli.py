@@ -88,6 +88,12 @@ def _give_up(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     return transaction.give_up(config, **given)
 
 
+def _health(config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    from . import health
+
+    return health.check(config, given.get("deadline_seconds"))
+
+
 def _watch(config: Config, given: dict[str, Any]) -> dict[str, Any]:
     from . import watch
 
@@ -133,6 +139,7 @@ VERBS: dict[str, Verb] = {
     "migrate": _migrate,
     "give_up": _give_up,
     "watch": _watch,
+    "health": _health,
 }
 
 

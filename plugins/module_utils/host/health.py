@@ -11,12 +11,30 @@ import os
 import time
 import urllib.parse
 from collections.abc import Callable
+from typing import Any
 
-from . import system
+from . import journal, system
 from .config import Config, Health
 
 #: Seconds between two looks at the processes while there is no good answer yet.
 ALIVE_SECONDS = 0.5
+
+
+def check(config: Config, deadline_seconds: float | None = None) -> dict[str, Any]:
+    """Whether the live release can serve, as a switch finds out: ``why`` is None or says what is wrong; changes nothing.
+
+    Good answers have to come within ``deadline_seconds`` (None: the application's own deadline).
+    """
+    began = time.monotonic()
+    live = journal.fold(journal.read(config.journal)).live
+    if live is None:
+        why: str | None = f"Nothing of {config.app} is live on this host. Release it: deploy.yml"
+    elif config.health is None:
+        why = process_trouble(config, live)
+    else:
+        wanted = config.health if deadline_seconds is None else config.health._replace(deadline_seconds=deadline_seconds)
+        why = wait_healthy(wanted, lambda: process_trouble(config, live))
+    return {"changed": False, "app": config.app, "release": live, "healthy": why is None, "why": why, "seconds": round(time.monotonic() - began, 3)}
 
 
 def ask(health: Health) -> tuple[bool, str]:

@@ -95,11 +95,24 @@ def _bring(config: Config, artifact: Artifact, part: str) -> int:
     _check_space(part, found)
     bundle = f"{part}/.archive"
     _fetch(f"{artifact.url}/{found.archive.name}", bundle, limit=found.archive.size)
-    archive.unpack(bundle, found, part)
+    _unpack(config, artifact, found, part, bundle)
     os.unlink(bundle)
     _install(config, found.hooks.get("install", ()), part)
     _seal(part)
     return found.archive.size
+
+
+def _unpack(config: Config, artifact: Artifact, found: manifest.Manifest, part: str, bundle: str) -> None:
+    """Unpack what was fetched; where it is not what the manifest describes, say from where it came and what to do."""
+    try:
+        archive.unpack(bundle, found, part)
+    except archive.ArchiveError as error:
+        raise HostError(
+            f"{artifact.url}/{found.archive.name} is not what was signed: {error.message}. Nothing of it is kept on this host. Find out who "
+            f"changed it in the artifact store; then remove the folder of {artifact.version} there and upload it anew (build.yml -e app={config.app} "
+            f"-e version={artifact.version}), or deploy another version.",
+            error.evidence,
+        ) from None
 
 
 def _fetch(url: str, path: str, limit: int) -> None:

@@ -11,6 +11,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -175,6 +176,33 @@ def test_from_python_it_is_stopped_early_and_still_writes(serve: Callable[[Respo
     assert summary["failed"] == 1
     assert [answer.status for answer in generator.failures()] == [500]
     assert summary["requests"] == server.asked == generator.sent()
+
+
+STARTS_A_LOAD = """
+import pathlib, sys, time
+from load import Load
+
+folder = pathlib.Path(sys.argv[2])
+load = Load(sys.argv[1], rate=50, requests=folder / "requests.jsonl", summary=folder / "summary.json")
+load.start()
+print("started", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_load_ends_when_whoever_started_it_is_killed(serve: Callable[[Respond], Server], tmp_path: Path) -> None:
+    server = serve(lambda connection, _number: connection.sendall(COMPLETE))
+    argv = [sys.executable, "-c", STARTS_A_LOAD, server.url, str(tmp_path)]
+    with subprocess.Popen(argv, cwd=Path(load.__file__).parent, stdout=subprocess.PIPE, text=True) as caller:
+        assert caller.stdout
+        assert caller.stdout.readline() == "started\n"
+        caller.kill()
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "summary.json").exists():
+        assert time.monotonic() < deadline, "the load runs on without its caller"
+        time.sleep(0.05)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["failed"] == 0 < summary["requests"], summary
 
 
 def test_from_python_a_refusal_is_told(tmp_path: Path) -> None:

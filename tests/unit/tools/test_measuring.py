@@ -6,14 +6,23 @@
 from __future__ import annotations
 
 import configparser
+import os
+import re
+import signal
 import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import bench
 import demo
 import phases
 import pytest
 import sanity
+from load import Summary
 from phases import Phase, PhaseError, Phases, table
 
 
@@ -41,6 +50,36 @@ def test_a_phase_that_fails_shows_the_end_of_its_output(running: Phases, capsys:
     shown = capsys.readouterr().err
     assert "the cause" in shown
     assert "site failed with exit code 3; all of its output: test-site.log" in shown
+    assert running.done == []
+
+
+@pytest.fixture
+def terminable() -> Iterator[None]:
+    """SIGTERM as demo and bench take it, and as it was afterwards."""
+    before = signal.getsignal(signal.SIGTERM)
+    phases.end_cleanly()
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_phase_that_is_terminated_ends_with_all_that_it_has_started(running: Phases, tmp_path: Path, terminable: None) -> None:
+    mark = tmp_path / "pids"
+
+    def terminate() -> None:
+        deadline = time.monotonic() + 20
+        while len(mark.read_text().split() if mark.exists() else ()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # A shell's job in the background ignores an interrupt; what Ansible starts does not.
+    script = "import os, subprocess; child = subprocess.Popen(['sleep', '600']); "
+    script += f"print(os.getpid(), child.pid, file=open({str(mark)!r}, 'w')); child.wait()"
+    threading.Thread(target=terminate).start()
+    with pytest.raises(KeyboardInterrupt):
+        running.run("deploy", [sys.executable, "-c", script])
+    for pid in mark.read_text().split():
+        status = Path("/proc", pid, "status")
+        assert not status.exists() or "zombie" in status.read_text()
     assert running.done == []
 
 
@@ -107,6 +146,80 @@ def test_a_second_demonstration_provisions_only_what_has_changed(lab: Path, runn
     assert [provisions(), provisions()] == [True, False]
     known["app"]["hosts"].append("app2")
     assert [provisions(), provisions()] == [True, False]
+
+
+SENT_WELL: Summary = {
+    "requests": 2764,
+    "failed": 0,
+    "by_status": {"200": 2764},
+    "by_release": {"1.0.0": 1200, "1.1.0": 1564},
+    "by_error": {},
+    "p50_ms": 1.0,
+    "p95_ms": 2.0,
+    "p99_ms": 3.0,
+    "max_ms": 4.0,
+    "late_ms": 1.0,
+    "rate": 119.8,
+    "seconds": 23.0,
+}
+TOLD_BY_HOSTS = """app1 | CHANGED | rc=0 >>
+{"live": "1.1.0-aaaaaaaa", "bad": {"1.0.0-bbbbbbbb": {"by": "ada"}}}
+
+app2 | UNREACHABLE! => {
+{"live": null, "bad": {}}
+"""
+TOLD_BY_A_BALANCER = """lb1 | CHANGED | rc=0 >>
+# pxname,svname,qcur,wretr,wredis,status,
+storefront,FRONTEND,,,,OPEN,
+storefront,app1,0,{retries},0,UP,
+storefront,BACKEND,0,{retries},1,UP,
+
+"""
+
+
+def test_a_demonstration_says_what_fell_short() -> None:
+    assert demo.shortfalls(SENT_WELL, 0) == {}
+    low: Summary = {**SENT_WELL, "requests": 1999, "failed": 2, "rate": 99.9, "by_release": {"1.0.0": 1999}}
+    assert set(demo.shortfalls(low, 3)) == {demo.SENT, "requests failed", "requests a second", "requests tried again", "releases that answered"}
+    assert "only 99.9 requests a second were sent, expected 100" in demo.shortfalls(low, 0)["requests a second"]
+    assert set(demo.shortfalls(SENT_WELL, None)) == {"requests tried again"}
+
+
+def test_a_demonstration_that_fell_short_says_so_in_its_table(running: Phases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(demo, "BUILD", tmp_path)
+    assert demo.report(running, [], {**SENT_WELL, "rate": 80.0}, 0, "http://10.77.10.10/") == 1
+    said = capsys.readouterr()
+    assert re.search(r"^requests a second +FELL SHORT: 80$", said.out, re.MULTILINE)
+    assert re.search(r"^requests failed +0$", said.out, re.MULTILINE)
+    assert "expected 100" in said.err
+    assert demo.report(running, [], SENT_WELL, 0, "http://10.77.10.10/") == 0
+    assert "FELL SHORT" not in capsys.readouterr().out
+
+
+def test_a_version_is_forced_only_where_a_host_has_marked_it_bad(running: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed: list[list[str]] = []
+    monkeypatch.setattr(demo, "ask", lambda _hosts, _command: TOLD_BY_HOSTS)
+
+    def note(name: str, command: list[str]) -> Phase:
+        typed.append(command)
+        return Phase(name)
+
+    monkeypatch.setattr(running, "run", note)
+    for version in ("1.0.0", "1.1.0"):
+        demo.deploy(running, version)
+    assert [any(word.startswith("force=") for word in command) for command in typed] == [True, False]
+    assert demo.bad_versions("app1 | FAILED | rc=2 >>\npython3: can't open file\n") == set()
+
+
+def test_what_load_balancers_tried_again_is_added_up() -> None:
+    assert demo.tried_again(TOLD_BY_A_BALANCER.format(retries=0) + TOLD_BY_A_BALANCER.format(retries=2)) == 6
+    assert demo.tried_again("lb1 | UNREACHABLE! => {\n}\n") is None
+
+
+def test_a_lab_with_another_storefront_under_the_same_version_is_told_what_to_type() -> None:
+    said = "/x/artifacts/storefront/1.0.0 already\n    holds storefront 1.0.0 with the sha256 0a1b"
+    assert demo.what_next(PhaseError("build 1.0.0", said)).endswith("a version is built once in each lab. From nothing: make lab-down demo")
+    assert demo.what_next(PhaseError("provision", "no route")).startswith("After mending the cause: make demo.")
 
 
 def test_a_provisioning_that_failed_is_done_again(lab: Path, running: Phases, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -335,7 +335,9 @@ class TestVerify:
         raw = bytearray(Path(paths.archive).read_bytes())
         raw[-1] ^= 1
         Path(paths.archive).write_bytes(raw)
-        assert "shop-1.0.0.tar.zst has the sha256" in self.refusal(root, signer(key))
+        told = self.refusal(root, signer(key))
+        assert told.startswith(f"{paths.archive} is not what was signed: shop-1.0.0.tar.zst has the sha256 ")
+        assert told.endswith(f"then remove {paths.folder} and build again.")
 
     def test_an_unknown_key_is_shown_by_its_fingerprint(self, tmp_path: Path, root: Path, paths: Paths, key: Path) -> None:
         told = self.refusal(root, signer(make_key(tmp_path / "other")))

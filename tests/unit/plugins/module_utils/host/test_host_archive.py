@@ -11,8 +11,9 @@ from pathlib import Path
 
 import bundles
 import pytest
-from ansible_collections.tossable.fleet.plugins.module_utils.host import archive
+from ansible_collections.tossable.fleet.plugins.module_utils.host import archive, stage
 from ansible_collections.tossable.fleet.plugins.module_utils.host.archive import ArchiveError
+from ansible_collections.tossable.fleet.plugins.module_utils.host.config import Config
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
 from ansible_collections.tossable.fleet.plugins.module_utils.host.manifest import Manifest
 from hypothesis import given, settings
@@ -164,6 +165,19 @@ def test_an_archive_with_other_bytes_is_not_even_opened(tmp_path: Path) -> None:
     bundle.write_bytes(raw[:-1])
     with pytest.raises(ArchiveError, match="altered or is incomplete"):
         archive.verify(bundle, manifest)
+
+
+def test_a_host_says_from_where_it_got_other_bytes_and_what_to_do(tmp_path: Path) -> None:
+    bundle, manifest = bundles.bundle(tmp_path, TREE)
+    bundle.write_bytes(bundle.read_bytes()[:-1])
+    config = Config("shop", "shop", "shop", "", "", (), None, None, None, 3, "")
+    artifact = stage.Artifact("1.0.0", manifest.archive.sha256, "http://store:8080/shop/1.0.0")
+    with pytest.raises(HostError) as refused:
+        stage._unpack(config, artifact, manifest, str(tmp_path / "release"), str(bundle))
+    told = refused.value.message
+    assert told.startswith("http://store:8080/shop/1.0.0/shop-1.0.0.tar.zst is not what was signed: shop-1.0.0.tar.zst has ")
+    assert "it was altered or is incomplete. Nothing of it is kept on this host." in told
+    assert "remove the folder of 1.0.0 there and upload it anew (build.yml -e app=shop -e version=1.0.0), or deploy another version." in told
 
 
 @pytest.mark.parametrize("rubbish", [b"", b"\0" * 600, b"not a tar" * 100, bytes(range(256)) * 40])
