@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from . import flag_set
+from . import flag_metrics, flag_set, flag_steps
 from .flag_live import Live
 from .flag_set import Flag
 
@@ -73,6 +73,7 @@ def _row(key: str, flag: Flag | None, live: Live, now: datetime) -> dict[str, An
         "over": bool(until) and (_seconds(until, now) or 0) > 0,
         "expires": expires.isoformat() if expires else None,
         "expired": flag is not None and flag.expired(now.date()),
+        "rollout": {name: flag_steps.mark(override)[name] for name in ("run", "step", "of")} if flag_steps.mark(override) else None,
     }
 
 
@@ -100,9 +101,10 @@ def span(seconds: float | None) -> str:
     return f"{max(0, int(seconds))} s"
 
 
-def table(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Lines of the table of what state=live returned, and what there is to say of hosts (what state=read returned)."""
-    cells = [_HEADS, *(_cells(row) for row in live["flags"])]
+def table(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], counts: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
+    """Lines of the table of what state=live returned, and what there is to say of hosts: what state=read and (``counts``) state=counted returned."""
+    idle, unheard = never(counts or {})
+    cells = [_HEADS, *(_cells(row, idle(row["flag"])) for row in live["flags"])]
     widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADS))]
     shown = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     differ = strays(live, hosts)
@@ -111,11 +113,38 @@ def table(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> li
         differ, last = [], "nothing was published yet: site.yml or any switch does that"
     elif differ:
         last = f"{len(differ)} of {len(hosts)} hosts do not hold generation {live['generation']}; playbooks/flag.yml without a flag brings it:"
-    return [*(shown if live["flags"] else ["no flag is declared"]), "", last, *(f"- {line}" for line in differ)]
+    uncounted = [f"who evaluates a flag is not known of {len(unheard)} of {len(counts or {})} hosts:", *(f"- {line}" for line in unheard)]
+    shown = shown if live["flags"] else ["no flag is declared"]
+    return [*shown, "", last, *(f"- {line}" for line in differ), *(uncounted if unheard else [])]
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def never(counts: Mapping[str, Mapping[str, Any]]) -> tuple[Callable[[str], str], list[str]]:
+    """Says of a flag that no application has evaluated it since its start (empty where one has, or none was heard), and a line for each host
+    whose applications cannot be heard. ``counts`` is what state=counted returned of each host."""
+    counted, silent = flag_metrics.heard(counts)
+    heard = [one for one in counted.values() if one["counts_evaluations"]]
+    deaf = [f"{host}: it shows no counter of evaluations" for host, one in counts.items() if not _evaluates(one) and not one.get("trouble")]
+    used = {flag for one in heard for flag, number in one["evaluations"].items() if number}
+    began = min((one["began"] for one in heard if one["began"]), default=0)
+    since = f"since {datetime.fromtimestamp(began, UTC):%Y-%m-%dT%H:%M:%SZ}" if began else "since their start"
+
+    def idle(flag: str) -> str:
+        if not heard or flag in used:
+            return ""
+        return f"NEVER EVALUATED {since} by {len(heard)} applications: does their code ask for it?"
+
+    return idle, [*silent, *(line for line in deaf if line.partition(":")[0] not in {one.partition(":")[0] for one in silent})]
+
+
+def _evaluates(found: Mapping[str, Any]) -> bool:
+    return any(one["counts_evaluations"] for one in (found.get("counted") or {}).values())
+
+
+def _cells(row: Mapping[str, Any], idle: str) -> tuple[str, ...]:
+    rollout = row["rollout"]
     remarks = [
+        *([f"in a rollout, step {rollout['step']} of {rollout['of']}: roll_out_flag.yml goes on from here, if none runs"] if rollout else []),
+        *([idle] if idle and row["declared"] != "not declared" else []),
         *(["its declaration is gone: state=reset takes the switch away"] if row["declared"] == "not declared" else []),
         *([f"EXPIRED {row['expires']}: remove the flag from the code, or give it another date"] if row["expired"] else []),
         *(
