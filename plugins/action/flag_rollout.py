@@ -85,7 +85,9 @@ def _judge(given: dict[str, Any]) -> dict[str, Any]:
     if "overrides" in given["live"]:
         override = given["live"]["overrides"].get(plan["flag"])
         lost = "" if flag_steps.owned(override, plan["run"]) else flag_steps.lost(plan["flag"], plan["declared"], override)
-    return {"now": flag_rollout.judged(plan, given["now"], given["step"], given["look"], given["counted"], lost, time.time())}
+    # A clock that is set back must not end the watch.
+    at = max(time.time(), given["now"]["readings"][-1]["at"])
+    return {"now": flag_rollout.judged(plan, given["now"], given["step"], given["look"], given["counted"], lost, at)}
 
 
 def _end(given: dict[str, Any]) -> dict[str, Any]:

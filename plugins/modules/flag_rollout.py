@@ -152,10 +152,11 @@ lines:
   returned: with O(state=planned)
   type: list
   elements: str
-looks:
-  description: How many looks are taken at most of each step; after C(bake_looks) of them a step without a sign of harm passes.
+dozens:
+  description: Numbers of the looks at each step, by the dozen; after C(bake_looks) of them a step without a sign of harm passes.
   returned: with O(state=planned)
-  type: int
+  type: list
+  elements: list
 now:
   description: >-
     Where the rollout stands; C(goes_on), C(passed) (number of the last step that is done with), C(verdict), C(line) (why, with both sides' figures),

@@ -83,8 +83,9 @@ def test_the_plan_says_each_step_and_what_it_would_go_back_to(flags: Any) -> Non
     assert [step["reason"] for step in plan["steps"]] == [f"step {number} of 3: the new checkout" for number in (1, 2, 3)]
     assert plan["steps"][0]["changes"]["checkout"]["rollout"]["found"] is None
     assert "found" not in plan["steps"][1]["changes"]["checkout"]["rollout"]
-    assert (plan["bake_looks"], plan["looks"]) == (5, 5)
-    assert planned(flags, on_inconclusive="wait", wait_seconds=20)["looks"] == 15
+    assert (plan["bake_looks"], plan["dozens"]) == (5, [[0, 1, 2, 3, 4]])
+    waits = planned(flags, on_inconclusive="wait", wait_seconds=20)
+    assert (waits["bake_looks"], waits["dozens"]) == (5, [list(range(12)), [12, 13, 14]])
 
 
 def left(plan: dict[str, Any]) -> list[int]:
