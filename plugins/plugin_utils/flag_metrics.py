@@ -155,6 +155,11 @@ def difference(
     return {variant: (errors - then.get(variant, (0, 0))[0], total - then.get(variant, (0, 0))[1]) for variant, (errors, total) in now.items()}
 
 
+def hosts_of(found: Mapping[str, Mapping[str, Any]], what: str = "counts_requests") -> list[str]:
+    """The hosts among what was :func:`heard` whose applications have that counter."""
+    return sorted({key.partition(" ")[0] for key, counts in found.items() if counts[what]})
+
+
 def heard(hosts: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Of what state=counted returned of each host: what was read, by "host address", and a line for each host with something that was not."""
     found = {f"{host} {address}": counts for host, one in hosts.items() for address, counts in (one.get("counted") or {}).items()}

@@ -98,7 +98,7 @@ def plan(
         "wish": wish._asdict(),
         "declared": declared,
         "before": flag_steps.told(declared, flag_steps.before(override)),
-        "lines": _lines(flag, wish, steps, override, len(counted), silent),
+        "lines": _lines(flag, wish, steps, override, f"{len(flag_metrics.hosts_of(counted))} of {len(hosts)} hosts", silent),
         "now": {
             "goes_on": True,
             "passed": 0,
@@ -166,7 +166,7 @@ def _unseen(counted: Mapping[str, Mapping[str, Any]], silent: Sequence[str]) -> 
 
 def _times(wish: Wish) -> list[str]:
     return [
-        f"{name} is a number of seconds, 1 or more, not {seconds}: what is not watched is a switch, playbooks/flag.yml"
+        f"-e {name}={seconds} has to be 1 or more: what is not watched is a switch, playbooks/flag.yml"
         for name, seconds in (("bake_seconds", wish.bake_seconds), ("rollout_look_seconds", wish.look_seconds))
         if seconds < 1
     ]
@@ -190,7 +190,7 @@ def _for_all(flags: Mapping[str, Flag], live: Live, flag: Flag, state: State) ->
 
 
 def _lines(
-    flag: Flag, wish: Wish, steps: Sequence[Mapping[str, Any]], override: flag_steps.Override | None, counted: int, silent: Sequence[str]
+    flag: Flag, wish: Wish, steps: Sequence[Mapping[str, Any]], override: flag_steps.Override | None, where: str, silent: Sequence[str]
 ) -> list[str]:
     declared = flag_set.told(flag.state)
     now = flag_steps.told(declared, override)
@@ -198,7 +198,7 @@ def _lines(
         return [f"{flag.key} is {now}: nothing is left to be rolled out."]
     under_way = flag_steps.mark(override)
     then = {"wait": f"waits for up to {wish.wait_seconds} s more, then goes back", "proceed": "goes on", "stop": "goes back"}[wish.on_inconclusive]
-    against = f"variant {flag.on} against variant {flag.off}, by the errors that {counted} applications count"
+    against = f"variant {flag.on} against variant {flag.off}, by the errors that applications count on {where}"
     watched = f"Each is watched for {wish.bake_seconds} s, or until there is a verdict: {against}."
     return [
         f"{flag.key} is {now}.",

@@ -122,22 +122,20 @@ def never(counts: Mapping[str, Mapping[str, Any]]) -> tuple[Callable[[str], str]
     """Says of a flag that no application has evaluated it since its start (empty where one has, or none was heard), and a line for each host
     whose applications cannot be heard. ``counts`` is what state=counted returned of each host."""
     counted, silent = flag_metrics.heard(counts)
-    heard = [one for one in counted.values() if one["counts_evaluations"]]
-    deaf = [f"{host}: it shows no counter of evaluations" for host, one in counts.items() if not _evaluates(one) and not one.get("trouble")]
-    used = {flag for one in heard for flag, number in one["evaluations"].items() if number}
-    began = min((one["began"] for one in heard if one["began"]), default=0)
-    since = f"since {datetime.fromtimestamp(began, UTC):%Y-%m-%dT%H:%M:%SZ}" if began else "since their start"
+    hosts = flag_metrics.hosts_of(counted, "counts_evaluations")
+    deaf = [
+        f"{host}: it shows no counter of evaluations"
+        for host in counts
+        if host not in hosts and not any(line.startswith(f"{host}:") for line in silent)
+    ]
+    used = {flag for one in counted.values() for flag, number in one["evaluations"].items() if number}
+    began = min((one["began"] for one in counted.values() if one["began"]), default=0)
+    since = f"since {datetime.fromtimestamp(began, UTC):%Y-%m-%dT%H:%M:%SZ}" if began else "since applications were started"
 
     def idle(flag: str) -> str:
-        if not heard or flag in used:
-            return ""
-        return f"NEVER EVALUATED {since} by {len(heard)} applications: does their code ask for it?"
+        return f"NEVER EVALUATED {since} on {len(hosts)} of {len(counts)} hosts: does the code ask for it?" if hosts and flag not in used else ""
 
-    return idle, [*silent, *(line for line in deaf if line.partition(":")[0] not in {one.partition(":")[0] for one in silent})]
-
-
-def _evaluates(found: Mapping[str, Any]) -> bool:
-    return any(one["counts_evaluations"] for one in (found.get("counted") or {}).values())
+    return idle, [*silent, *deaf]
 
 
 def _cells(row: Mapping[str, Any], idle: str) -> tuple[str, ...]:
@@ -181,7 +179,7 @@ def missed(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], newe
     if not said:
         return ""
     later = max(int(found.get("generation") or 0) for found in hosts.values())
-    help_words = "A host that boots gets them before it serves; else run the same command again, which brings them where they are missing."
+    help_words = "A host that boots gets them before it serves; else playbooks/flag.yml without a flag brings them where they are missing."
     if later > max(int(live["generation"]), newest):
         help_words = f"Hosts hold generation {later}, so the live state on the ops host was lost: run the same command again with -e above={later}"
     head = f"{len(said)} of {len(hosts)} hosts did not get the flags (generation {live['generation']}); all others have them:"

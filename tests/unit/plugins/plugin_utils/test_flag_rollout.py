@@ -43,7 +43,9 @@ def counted(on: tuple[int, int] = (0, 0), off: tuple[int, int] = (0, 0), began: 
 
 
 SILENT = {"trouble": "http://a: refused", "counted": {}}
-WATCHED = "Each is watched for 10 s, or until there is a verdict: variant on against variant off, by the errors that 2 applications count."
+WATCHED = (
+    "Each is watched for 10 s, or until there is a verdict: variant on against variant off, by the errors that applications count on 2 of 2 hosts."
+)
 COUNTED = {host: counted(off=(0, 1000)) for host in HOSTS}
 
 
@@ -126,8 +128,8 @@ def test_a_flag_that_needs_another_one_is_compared_as_long_as_somebody_has_it_of
         ({"flag": "old"}, "old expired on 2026-11-24"),
         ({"steps": "5,1"}, "-e steps=5,1 is no way up"),
         ({"steps": "5,8", "overrides": {"checkout": override({"percent": 20})}}, "checkout is at 20 % already, above every step (5, 8)"),
-        ({"bake_seconds": 0}, "bake_seconds is a number of seconds, 1 or more, not 0"),
-        ({"look_seconds": 0}, "rollout_look_seconds is a number of seconds"),
+        ({"bake_seconds": 0}, "-e bake_seconds=0 has to be 1 or more"),
+        ({"look_seconds": 0}, "-e rollout_look_seconds=0 has to be 1 or more"),
         ({"hosts": {"app1": SILENT}}, "nothing could be judged. Say where by flag_metrics"),
         ({"hosts": {"app1": SILENT}}, "- app1: http://a: refused"),
         ({"hosts": {"app1": {"trouble": "", "counted": {"http://a": {"counts_requests": False}}}}}, "has no such counter"),

@@ -70,7 +70,7 @@ def test_hosts_that_differ_are_named_with_what_they_hold(found: dict[str, Any]) 
     assert table[-4].startswith("3 of 4 hosts do not hold generation 8")
     missed = flag_view.missed(found, HOSTS).splitlines()
     assert missed[1:4] == said
-    assert "run the same command again" in missed[4]
+    assert "playbooks/flag.yml without a flag brings them" in missed[4]
     assert flag_view.missed(found, {"app1": HOSTS["app1"]}) == ""
     assert flag_view.missed(found, HOSTS, check=True) == ""
 
@@ -146,7 +146,7 @@ def remarks(found: dict[str, Any], counts: dict[str, Any]) -> dict[str, str]:
 
 def test_a_flag_that_no_application_has_evaluated_since_its_start_is_marked(found: dict[str, Any]) -> None:
     said = remarks(found, {"app1": evaluated("search"), "app2": evaluated("search", "checkout", began=1795600100.0)})
-    marked = {flag for flag, line in said.items() if "NEVER EVALUATED since 2026-11-25T09:46:40Z by 2 applications" in line}
+    marked = {flag for flag, line in said.items() if "NEVER EVALUATED since 2026-11-25T09:46:40Z on 2 of 2 hosts" in line}
     assert marked == {"banner"}, said
     assert "NEVER" not in said["gone"]
 
@@ -161,7 +161,7 @@ def test_hosts_that_cannot_be_heard_are_named_and_not_counted_as_never(found: di
         "- app2: no answer: Timed out",
         "- app3: it shows no counter of evaluations",
     ]
-    assert "by 1 applications" in remarks(found, {"app1": refused, "app2": evaluated("search")})["checkout"]
+    assert "on 1 of 2 hosts" in remarks(found, {"app1": refused, "app2": evaluated("search")})["checkout"]
 
 
 def test_a_rollout_that_is_under_way_is_shown(found: dict[str, Any]) -> None:
