@@ -98,6 +98,7 @@ def test_a_good_flag_comes_to_everybody_step_by_step(fleet: Fleet) -> None:
     assert done.code == 0, done.output[-6000:]
     for step in ("step 1 of 3, 10 %: pass: ", "step 2 of 3, 50 %: pass: ", "step 3 of 3, on: pass: "):
         assert step in done.message(), done.output[-6000:]
+    assert "checkout is rolled out. checkout: on, generation " in done.message()
     assert running.summary["failed"] == 0, running.failures(5)
     live = override(fleet)
     assert live
