@@ -159,8 +159,8 @@ dozens:
   elements: list
 now:
   description: >-
-    Where the rollout stands; C(goes_on), C(passed) (number of the last step that is done with), C(verdict), C(line) (why, with both sides' figures),
-    C(readings), and C(changes) and C(reason) of the switch that ends it.
+    Where the rollout stands; C(goes_on), C(step) (number of the one that was looked at), C(passed) (of the last one that is done with), C(verdict),
+    C(line) (why, with both sides' figures), C(readings), and C(changes) and C(reason) of the switch that ends it.
   returned: with O(state=planned) and O(state=judged)
   type: dict
 msg:

@@ -101,6 +101,7 @@ def plan(
         "lines": _lines(flag, wish, steps, override, f"{len(flag_metrics.hosts_of(counted))} of {len(hosts)} hosts", silent),
         "now": {
             "goes_on": True,
+            "step": 0,
             "passed": 0,
             "verdict": "",
             "line": "",
@@ -268,13 +269,14 @@ def judged(
     lost: str,
     at: float,
 ) -> dict[str, Any]:
-    """Where the rollout stands after a look (the first of a step is 0): ``goes_on``, ``passed`` the last step that is done with, ``verdict``,
-    ``line``, ``readings``, and the ``changes`` and ``reason`` of the switch by which it ends.
+    """Where the rollout stands after a look (the first of a step is 0): ``goes_on``, the ``step`` that was looked at, ``passed`` the last one that is
+    done with, ``verdict``, ``line``, ``readings``, and the ``changes`` and ``reason`` of the switch by which it ends.
 
     ``hosts`` is what state=counted returned at ``at`` (seconds since the epoch), ``lost`` says that somebody else has switched the flag.
     """
     wish = Wish(**plan["wish"])
     head = f"{plan['flag']}, {step['said']}"
+    now = {**now, "step": step["number"]}
     if lost:
         return {**now, "goes_on": False, "verdict": "lost", "line": lost, "reason": lost, "changes": {plan["flag"]: flag_steps.back(plan["run"])}}
     counted, silent = flag_metrics.heard(hosts)

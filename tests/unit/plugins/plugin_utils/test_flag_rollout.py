@@ -213,7 +213,7 @@ def test_the_next_step_needs_requests_of_its_own(flags: Any) -> None:
 def test_what_somebody_else_has_switched_ends_the_rollout(flags: Any) -> None:
     lost = flag_steps.lost("checkout", "off", override({"to": "off"}, reason="nobody can pay"))
     now = watched(planned(flags), course(0.5), lost=lost)
-    assert (now["goes_on"], now["verdict"]) == (False, "lost")
+    assert (now["goes_on"], now["verdict"], now["step"]) == (False, "lost", 1)
     assert flag_rollout.ended(planned(flags), now, "", "") == (False, lost)
     assert "it is off, by lin at 2026-11-25T15:00:00Z (nobody can pay)" in lost
 
