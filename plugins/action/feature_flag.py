@@ -17,7 +17,7 @@ from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_live, f
 
 _SPEC: dict[str, Any] = {
     "argument_spec": {
-        "state": {"type": "str", "required": True, "choices": ["decided", "published", "read", "live"]},
+        "state": {"type": "str", "required": True, "choices": ["decided", "published", "read", "live", "counted"]},
         "environment": {"type": "str"},
         "declared": {"type": "path"},
         "changes": {"type": "dict", "default": {}},
@@ -29,6 +29,9 @@ _SPEC: dict[str, Any] = {
         "above": {"type": "int", "default": 0},
         "samples": {"type": "list", "elements": "dict"},
         "content": {"type": "str"},
+        "addresses": {"type": "list", "elements": "str", "default": []},
+        "requests_metric": {"type": "str", "default": "feature_flag_requests_total"},
+        "evaluations_metric": {"type": "str", "default": "feature_flag_evaluations_total"},
     },
     "required_if": [
         ("state", "decided", ("environment", "declared")),
@@ -54,7 +57,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
         if given["state"] == "decided" and "until" in (task_vars or {}):
             return {**result, "failed": True, "msg": f"Nothing was changed. {_UNTIL}"}
-        does = {"decided": self._decide, "published": self._publish, "read": self._read, "live": self._live}
+        does = {"decided": self._decide, "published": self._publish, "read": self._read, "live": self._live, "counted": self._count}
         return {**result, **does[given["state"]](given)}
 
     def _decide(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +126,20 @@ class ActionModule(ActionBase):
             return {"reachable": False, "generation": 0, "digest": "", "trouble": trouble}
         found = flag_publish.parse(done["stdout"] or done["stderr"])
         return {"reachable": True, **found._asdict()}
+
+    def _count(self, given: dict[str, Any]) -> dict[str, Any]:
+        from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_metrics
+
+        if not given["addresses"]:
+            trouble = "no address is known at which an application shows what it counts: name it with flag_metrics in the inventory"
+            return {"reachable": True, "trouble": trouble, "counted": {}}
+        names = flag_metrics.Names(given["requests_metric"], given["evaluations_metric"])
+        try:
+            done = self._low_level_execute_command(flag_metrics.ask_command(given["addresses"], names))
+        except AnsibleConnectionFailure as error:
+            return {"reachable": False, "trouble": f"it cannot be reached: {' '.join(str(error).split())}", "counted": {}}
+        found, troubles = flag_metrics.parse_answer(done["stdout"] or done["stderr"], names)
+        return {"reachable": True, "trouble": "; ".join(troubles), "counted": {address: counts._asdict() for address, counts in found.items()}}
 
     def _live(self, given: dict[str, Any]) -> dict[str, Any]:
         try:

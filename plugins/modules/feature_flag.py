@@ -28,10 +28,12 @@ options:
       - V(published) brings O(content) to the host of the task. A host that cannot be reached, or refuses, is a result with RV(trouble), not a
         failure.
       - V(read) looks what the host of the task holds.
+      - V(counted) asks the applications of the host of the task what they have counted by flag and variant, at O(addresses). One that does not
+        answer is a result with RV(trouble), not a failure.
       - V(live) tells of each flag what is live, declared and switched, of the host that keeps the live state.
     type: str
     required: true
-    choices: [decided, published, read, live]
+    choices: [decided, published, read, live, counted]
   environment:
     description: Name of the environment, for example V(production); needed with O(state=decided) and O(state=live).
     type: str
@@ -41,7 +43,7 @@ options:
   changes:
     description:
       - For each flag that is to be switched, its name, and how in a dictionary with one of C(state) (V(on), V(off), a variant, or V(reset) for
-        what is declared), C(percent) and C(rule).
+        what is declared), C(percent) and C(rule); or with C(rollout), a step that M(tossable.fleet.flag_rollout) has planned.
     type: dict
     default: {}
   groups:
@@ -81,6 +83,21 @@ options:
   content:
     description: The line of flags, as this module has returned it; needed with O(state=published).
     type: str
+  addresses:
+    description:
+      - Where applications show their counters in Prometheus' text format, as the host itself reaches them, for example
+        V(http://127.0.0.1:8000/metrics); used with O(state=counted).
+    type: list
+    elements: str
+    default: []
+  requests_metric:
+    description: Name of the counter of requests, with the labels C(flag), C(variant) and C(outcome) (C(ok) or C(error)).
+    type: str
+    default: feature_flag_requests_total
+  evaluations_metric:
+    description: Name of the counter of evaluations, with the label C(flag).
+    type: str
+    default: feature_flag_evaluations_total
 attributes:
   check_mode:
     description: Says what would be changed.
@@ -134,7 +151,8 @@ flags:
   description: >-
     With O(state=decided), for each flag that was asked for or has changed, C(flag), C(before), C(after) and C(changed). With O(state=live), for
     each flag C(kind), C(owner), C(groups), C(state), C(off), C(declared), C(switched), C(differs), C(since), C(by), C(reason), C(until), C(over)
-    (that end has passed), C(expires), C(expired), and the seconds since it was switched (C(age_seconds)) or changed at all (C(changed_seconds)).
+    (that end has passed), C(expires), C(expired), C(rollout) (C(run), C(step) and C(of) while one is under way), and the seconds since it was
+    switched (C(age_seconds)) or changed at all (C(changed_seconds)).
   returned: with O(state=decided) and O(state=live)
   type: list
   elements: dict
@@ -152,10 +170,17 @@ by:
   type: str
 reachable:
   description: Whether the host could be reached.
-  returned: with O(state=published) and O(state=read)
+  returned: with O(state=published), O(state=read) and O(state=counted)
   type: bool
 trouble:
   description: Why the host does not hold what it should; empty where it does.
-  returned: with O(state=published) and O(state=read)
+  returned: with O(state=published), O(state=read) and O(state=counted)
   type: str
+counted:
+  description: >-
+    By address, C(requests) (for each flag and variant the numbers of errors and of all requests) and C(evaluations) (a number for each flag), since
+    its process started (C(began), seconds since the epoch, 0 where it does not say); C(counts_requests) and C(counts_evaluations) say whether it has
+    these counters at all.
+  returned: with O(state=counted)
+  type: dict
 """

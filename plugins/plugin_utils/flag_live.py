@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from . import flag_set
+from . import flag_set, flag_steps
 from .flag_publish import FOLDER, LOCK_SECONDS
 from .flag_set import Flag, FlagError, State
 
@@ -74,9 +74,10 @@ tell swapped {generation} {flags_digest}
 
 
 class Live(NamedTuple):
-    """The live state. ``overrides``: flag -> ``state``, ``by``, ``at``, ``reason``, ``until``, ``on_behalf_of``, ``account``; ``changed``: flag ->
-    ``at``, ``by``, ``reason``, ``on_behalf_of``, ``account``; ``digest``: sha256 of the published line, empty where nothing was published yet;
-    ``declared``: the states that the flags in ``overrides`` have without their switch, for readers that do not see the declarations."""
+    """The live state. ``overrides``: flag -> ``state``, ``by``, ``at``, ``reason``, ``until``, ``on_behalf_of``, ``account``, and ``rollout`` while one
+    is under way (see flag_steps); ``changed``: flag -> ``at``, ``by``, ``reason``, ``on_behalf_of``, ``account``; ``digest``: sha256 of the published
+    line, empty where nothing was published yet; ``declared``: the states that the flags in ``overrides`` have without their switch, for readers that do
+    not see the declarations."""
 
     environment: str
     generation: int = 0
@@ -287,20 +288,25 @@ def _overrides(
 ) -> dict[str, Mapping[str, Any]]:
     """The switches once the changes are made; one that asks for what is there already stays as it was made. Raises FlagError with every fault."""
     found, wrong = dict(live.overrides), []
+    by = {name: getattr(order, name) for name in ("by", "at", "reason", "until", "on_behalf_of", "account")}
     for key, words in changes.items():
         flag = flags.get(key)
+        rolls = words.get("rollout") if flag else None
         try:
-            state = _asked(flags, live, key, words, today)
+            state = None if rolls else _asked(flags, live, key, words, today)
+            rolled = flag_steps.after(flag, live.overrides.get(key), rolls, by, today) if flag and rolls else None
         except FlagError as error:
             wrong.append(str(error))
             continue
-        if flag and not flag_set.may(flag, person(order), groups):
+        if flag and not flag_set.may(flag, person(order), groups) and (rolls or {}).get("do", "step") == "step":
             allowed = ", ".join(flag.may_change)
             wrong.append(f"{flag.where}: '{person(order)}' may not change {key} (may_change: {allowed}): ask one of them, or change may_change there")
+        elif rolled:
+            found[key] = rolled
         elif state is None:
             found.pop(key, None)
         elif (found.get(key, {}).get("state"), found.get(key, {}).get("until")) != (state, order.until):
-            found[key] = {"state": state, **{name: getattr(order, name) for name in ("by", "at", "reason", "until", "on_behalf_of", "account")}}
+            found[key] = {"state": state, **by}
     if wrong:
         raise FlagError("\n".join(wrong))
     return found
@@ -311,9 +317,14 @@ def _asked(flags: Mapping[str, Flag], live: Live, key: str, words: Mapping[str, 
         return flag_set.asked(flags[key], words, today)
     if key in live.overrides and dict(words) == {"state": "reset"}:
         return None
+    raise unknown(flags, key)
+
+
+def unknown(flags: Mapping[str, Flag], key: str) -> FlagError:
+    """What is said of a flag that is not declared."""
     near = difflib.get_close_matches(key, flags, n=1)
     known = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(flags)) or 'none'}"
-    raise FlagError(f"there is no flag '{key}' in the folder flags beside the inventory ({known})")
+    return FlagError(f"there is no flag '{key}' in the folder flags beside the inventory ({known})")
 
 
 def _row(flags: Mapping[str, Flag], before: Live, after: Live, key: str) -> dict[str, Any]:

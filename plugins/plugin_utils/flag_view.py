@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from . import flag_set
+from . import flag_metrics, flag_set, flag_steps
 from .flag_live import Live
 from .flag_set import Flag
 
@@ -73,6 +73,7 @@ def _row(key: str, flag: Flag | None, live: Live, now: datetime) -> dict[str, An
         "over": bool(until) and (_seconds(until, now) or 0) > 0,
         "expires": expires.isoformat() if expires else None,
         "expired": flag is not None and flag.expired(now.date()),
+        "rollout": {name: flag_steps.mark(override)[name] for name in ("run", "step", "of")} if flag_steps.mark(override) else None,
     }
 
 
@@ -102,9 +103,10 @@ def span(seconds: float | None) -> str:
     return f"{max(0, int(seconds))} s"
 
 
-def table(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Lines of the table of what state=live returned, and what there is to say of hosts (what state=read returned)."""
-    cells = [_HEADS, *(_cells(row) for row in live["flags"])]
+def table(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], counts: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
+    """Lines of the table of what state=live returned, and what there is to say of hosts: what state=read and (``counts``) state=counted returned."""
+    idle, unheard = never(counts or {})
+    cells = [_HEADS, *(_cells(row, idle(row["flag"])) for row in live["flags"])]
     widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADS))]
     shown = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     differ = strays(live, hosts)
@@ -113,11 +115,36 @@ def table(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> li
         differ, last = [], "nothing was published yet: site.yml or any switch does that"
     elif differ:
         last = f"{len(differ)} of {len(hosts)} hosts do not hold generation {live['generation']}; playbooks/flag.yml without a flag brings it:"
-    return [*(shown if live["flags"] else ["no flag is declared"]), "", last, *(f"- {line}" for line in differ)]
+    uncounted = [f"who evaluates a flag is not known of {len(unheard)} of {len(counts or {})} hosts:", *(f"- {line}" for line in unheard)]
+    shown = shown if live["flags"] else ["no flag is declared"]
+    return [*shown, "", last, *(f"- {line}" for line in differ), *(uncounted if unheard else [])]
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def never(counts: Mapping[str, Mapping[str, Any]]) -> tuple[Callable[[str], str], list[str]]:
+    """Says of a flag that no application has evaluated it since its start (empty where one has, or none was heard), and a line for each host
+    whose applications cannot be heard. ``counts`` is what state=counted returned of each host."""
+    counted, silent = flag_metrics.heard(counts)
+    hosts = flag_metrics.hosts_of(counted, "counts_evaluations")
+    deaf = [
+        f"{host}: it shows no counter of evaluations"
+        for host in counts
+        if host not in hosts and not any(line.startswith(f"{host}:") for line in silent)
+    ]
+    used = {flag for one in counted.values() for flag, number in one["evaluations"].items() if number}
+    began = min((one["began"] for one in counted.values() if one["began"]), default=0)
+    since = f"since {datetime.fromtimestamp(began, UTC):%Y-%m-%dT%H:%M:%SZ}" if began else "since applications were started"
+
+    def idle(flag: str) -> str:
+        return f"NEVER EVALUATED {since} on {len(hosts)} of {len(counts)} hosts: does the code ask for it?" if hosts and flag not in used else ""
+
+    return idle, [*silent, *deaf]
+
+
+def _cells(row: Mapping[str, Any], idle: str) -> tuple[str, ...]:
+    rollout = row["rollout"]
     remarks = [
+        *([f"in a rollout, step {rollout['step']} of {rollout['of']}: roll_out_flag.yml goes on from here, if none runs"] if rollout else []),
+        *([idle] if idle and row["declared"] != "not declared" else []),
         *(["its declaration is gone: state=reset takes the switch away"] if row["declared"] == "not declared" else []),
         *([f"EXPIRED {row['expires']}: remove the flag from the code, or give it another date"] if row["expired"] else []),
         *(
@@ -154,7 +181,7 @@ def missed(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], newe
     if not said:
         return ""
     later = max(int(found.get("generation") or 0) for found in hosts.values())
-    help_words = "A host that boots gets them before it serves; else run the same command again, which brings them where they are missing."
+    help_words = "A host that boots gets them before it serves; else playbooks/flag.yml without a flag brings them where they are missing."
     if later > max(int(live["generation"]), newest):
         help_words = f"Hosts hold generation {later}, so the live state on the ops host was lost: run the same command again with -e above={later}"
     head = f"{len(said)} of {len(hosts)} hosts did not get the flags (generation {live['generation']}); all others have them:"

@@ -107,7 +107,7 @@ class Measure:
     old: float | None
     new_requests: float
     old_requests: float
-    old_is: Literal["old hosts", "baseline"]
+    old_is: str
     worse: float
     threshold: float
     harmless: bool
@@ -312,11 +312,17 @@ class Judge:
     """Takes looks in the order of time and gives a verdict after any of them; what it has seen is all that it depends on.
 
     ``baseline`` is what was counted before the first switch: it is learnt from, and where old hosts gave too little it is what the last
-    wave, without old hosts, is compared with. ``names`` are the further measures, each with its (tolerance, harm) as shares.
+    wave, without old hosts, is compared with. ``names`` are the further measures, each with its (tolerance, harm) as shares. Without ``bounds`` of a
+    histogram latency is no measure. ``words`` says what the other side is called, and since when the requests of a wave count.
     """
 
     def __init__(
-        self, settings: Settings, baseline: Side, bounds: Sequence[float] = (), names: Mapping[str, tuple[float, float]] | None = None
+        self,
+        settings: Settings,
+        baseline: Side,
+        bounds: Sequence[float] = (),
+        names: Mapping[str, tuple[float, float]] | None = None,
+        words: tuple[str, str] = ("old hosts", "this wave switched"),
     ) -> None:
         self.settings = settings
         self.bounds = sorted(bounds)
@@ -324,12 +330,15 @@ class Judge:
         self.new = self.old = self.new_alone = Side()
         self.in_wave = Look(Side(), Side())
         self.names = dict(names or {})
+        self.old_side, self.since = words
         self.shares = {"errors": _Test(settings.error_tolerance, settings.error_harm)}
         self.shares |= {name: _Test(tolerance, harm) for name, (tolerance, harm) in self.names.items()}
         self.slow: dict[float, _Test] = {}
         self.shares["errors"].learn(baseline.errors, baseline.requests)
         self._choose_bounds(baseline.latency)
-        self.threshold = (2 + len(self.names)) / settings.alpha * 2
+        # What each measure has of the budget.
+        self.alpha = settings.alpha / (len(self.shares) + bool(self.bounds))
+        self.threshold = 2 / self.alpha
 
     def look(self, look: Look) -> None:
         """Take one look into account."""
@@ -362,7 +371,7 @@ class Judge:
 
     def _look_alone(self, new: Side) -> None:
         """A look of the last wave, when no host runs the old release any more: against the bound of the baseline's share."""
-        part = self.settings.alpha / (2 + len(self.names)) / 4
+        part = self.alpha / 4
         base = self.baseline()
         for name, test in self.shares.items():
             events, total = (base.errors, base.requests) if name == "errors" else base.measures.get(name, (0, 0))
@@ -401,15 +410,17 @@ class Judge:
             test.worse.learn(slower_than(filled(histogram, self.bounds), bound / (1 + self.settings.latency_tolerance)), total)
             test.harmless.learn(slower_than(filled(histogram, self.bounds), bound / (1 + self.settings.latency_harm)), total)
 
-    def verdict(self, hosts: Sequence[str], final: bool) -> Verdict:
-        """The verdict after the looks so far; ``final`` when the time to bake is over. ``hosts`` are those of the new release."""
+    def verdict(self, hosts: Sequence[str] | None, final: bool) -> Verdict:
+        """The verdict after the looks so far; ``final`` when the time to bake is over. ``hosts`` are those of the new release, None where it is not
+        hosts that are compared."""
         measures = self.measures()
+        where = "" if hosts is None else f"; {_hosts(hosts)}"
         failed = [measure for measure in measures if measure.failed]
         if failed:
             worst = max(failed, key=lambda measure: measure.worse / measure.threshold)
-            return Verdict("fail", f"fail: {describe(worst, self.settings, self.names)}; {_hosts(hosts)}", True, measures)
+            return Verdict("fail", f"fail: {describe(worst, self.settings, self.names)}{where}", True, measures)
         errors = measures[0]
-        told = f"{'; '.join(describe(measure, self.settings, self.names) for measure in measures)}; {_hosts(hosts)}"
+        told = f"{'; '.join(describe(measure, self.settings, self.names) for measure in measures)}{where}"
         if not errors.new_requests or not errors.old_requests:
             side = "new" if not errors.new_requests else errors.old_is
             return Verdict("inconclusive", f"inconclusive: no requests on the {side} side; {told}", False, measures)
@@ -418,7 +429,7 @@ class Judge:
         if few < self.settings.min_requests:
             return Verdict(
                 "inconclusive",
-                f"inconclusive: {few:.0f} requests since this wave switched, {self.settings.min_requests} needed on each side; {told}",
+                f"inconclusive: {few:.0f} requests since {self.since}, {self.settings.min_requests} needed on each side; {told}",
                 False,
                 measures,
             )
@@ -431,10 +442,10 @@ class Judge:
         return Verdict("inconclusive", f"inconclusive so far; {told}", False, measures)
 
     def measures(self) -> tuple[Measure, ...]:
-        """The figures of each measure, errors first, then latency, then the further ones."""
+        """The figures of each measure, errors first, then latency where it is one, then the further ones."""
         alone = not self.in_wave.old_left
         new, old = (self.new_alone, self.baseline()) if alone else (self.new, self.old)
-        is_old: Literal["old hosts", "baseline"] = "baseline" if alone else "old hosts"
+        is_old = "baseline" if alone else self.old_side
         sure = 1 / self.settings.beta
 
         def shares(name: str, one: tuple[float, float], other: tuple[float, float]) -> Measure:
@@ -454,7 +465,7 @@ class Judge:
 
         return (
             shares("errors", (new.errors, new.requests), (old.errors, old.requests)),
-            latency(),
+            *([latency()] if self.bounds else []),
             *(shares(name, new.measures.get(name, (0, 0)), old.measures.get(name, (0, 0))) for name in self.names),
         )
 

@@ -142,3 +142,29 @@ def test_the_live_state_is_told_with_what_is_declared(declared: Path, ops: Machi
     assert (live["generation"], live["overrides"]["checkout"]["reason"]) == (1, "to see")
     (ops.folder / "state.json").write_text("{")
     assert "state.json is damaged" in ops._live({**GIVEN, "declared": str(declared)})["msg"]
+
+
+def rollout(do: str, **more: Any) -> dict[str, Any]:
+    return {"rollout": {"do": do, "run": "r1", **more}}
+
+
+def test_a_rollout_is_overtaken_by_whoever_switches_between_its_look_and_its_step(declared: Path, ops: Machine) -> None:
+    ops.decide(declared)
+    other = Machine(ops.folder)
+    assert ops.decide(declared, checkout=rollout("step", step=1, of=2, percent=10, found=None))["summary"] == "checkout: 10 % (was off), generation 2"
+    ops.before_swap = [lambda: other.decide(declared, checkout={"state": "off"})]
+    lost = ops.decide(declared, checkout=rollout("step", step=2, of=2, percent=100))
+    assert lost["failed"]
+    assert "Nothing was changed. Checkout was switched by somebody else meanwhile, it is off, by ada" in lost["msg"]
+    left = ops.decide(declared, checkout=rollout("back"))
+    assert (left["changed"], left["summary"]) == (False, "checkout: off already, generation 3")
+
+
+def test_what_an_application_has_counted_is_asked_of_its_host(ops: Machine) -> None:
+    given = {"addresses": ["http://127.0.0.1:1/metrics"], "requests_metric": "a", "evaluations_metric": "b"}
+    asked = ops._count(given)
+    assert (asked["reachable"], asked["counted"]) == (True, {})
+    assert asked["trouble"].startswith("http://127.0.0.1:1/metrics: ")
+    assert "flag_metrics" in ops._count({**given, "addresses": []})["trouble"]
+    ops.reachable = False
+    assert ops._count(given) == {"reachable": False, "trouble": "it cannot be reached: no route", "counted": {}}

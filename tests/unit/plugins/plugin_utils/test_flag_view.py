@@ -70,7 +70,7 @@ def test_hosts_that_differ_are_named_with_what_they_hold(found: dict[str, Any]) 
     assert table[-4].startswith("3 of 4 hosts do not hold generation 8")
     missed = flag_view.missed(found, HOSTS).splitlines()
     assert missed[1:4] == said
-    assert "run the same command again" in missed[4]
+    assert "playbooks/flag.yml without a flag brings them" in missed[4]
     assert flag_view.missed(found, {"app1": HOSTS["app1"]}) == ""
     assert flag_view.missed(found, HOSTS, check=True) == ""
 
@@ -132,3 +132,38 @@ def test_what_was_typed_by_half_is_refused(typed: dict[str, Any], said: str) -> 
 
 def test_spans_are_told_in_one_word() -> None:
     assert [flag_view.span(one) for one in (None, -3, 59, 60, 3599, 3600, 90000)] == ["", "0 s", "59 s", "1 min", "59 min", "1 h", "1 d"]
+
+
+def evaluated(*flags: str, began: float = 1795600000.0, counts: bool = True) -> dict[str, Any]:
+    """What state=counted returns of a host whose application has evaluated these flags."""
+    found = {"began": began, "requests": {}, "evaluations": dict.fromkeys(flags, 1.0), "counts_requests": True, "counts_evaluations": counts}
+    return {"trouble": "", "counted": {"http://a": found}}
+
+
+def remarks(found: dict[str, Any], counts: dict[str, Any]) -> dict[str, str]:
+    return {line.split()[0]: line for line in flag_view.table(found, {}, counts) if line}
+
+
+def test_a_flag_that_no_application_has_evaluated_since_its_start_is_marked(found: dict[str, Any]) -> None:
+    said = remarks(found, {"app1": evaluated("search"), "app2": evaluated("search", "checkout", began=1795600100.0)})
+    marked = {flag for flag, line in said.items() if "NEVER EVALUATED since 2026-11-25T09:46:40Z on 2 of 2 hosts" in line}
+    assert marked == {"banner"}, said
+    assert "NEVER" not in said["gone"]
+
+
+def test_hosts_that_cannot_be_heard_are_named_and_not_counted_as_never(found: dict[str, Any]) -> None:
+    refused, timed_out = {"trouble": "http://a: refused", "counted": {}}, {"failed": True, "msg": "Timed out"}
+    lines = flag_view.table(found, {}, {"app1": refused, "app2": timed_out, "app3": evaluated(counts=False)})
+    assert "NEVER" not in "".join(lines)
+    assert lines[-4:] == [
+        "who evaluates a flag is not known of 3 of 3 hosts:",
+        "- app1: http://a: refused",
+        "- app2: no answer: Timed out",
+        "- app3: it shows no counter of evaluations",
+    ]
+    assert "on 1 of 2 hosts" in remarks(found, {"app1": refused, "app2": evaluated("search")})["checkout"]
+
+
+def test_a_rollout_that_is_under_way_is_shown(found: dict[str, Any]) -> None:
+    found["flags"][1]["rollout"] = {"run": "r1", "step": 2, "of": 4}
+    assert "in a rollout, step 2 of 4" in remarks(found, {})["checkout"]

@@ -247,3 +247,14 @@ def test_a_further_measure_stops_a_release() -> None:
     verdict = gate.judge(readings, ["app1", "app2"], SETTINGS, haproxy.LATENCY_BOUNDS, final=False, names={"payments": (0.002, 0.02)})
     assert verdict.verdict == "fail"
     assert "payments 30 %" in verdict.line
+
+
+def test_where_there_is_no_latency_to_judge_errors_have_the_whole_budget() -> None:
+    judge = gate.Judge(SETTINGS, gate.Side(), words=("variant off", "this step began"))
+    for _ in range(5):
+        judge.look(gate.Look(gate.Side(200), gate.Side(200)))
+    verdict = judge.verdict(None, final=True)
+    assert ([measure.name for measure in verdict.measures], verdict.verdict) == (["errors"], "pass")
+    assert verdict.measures[0].threshold == 2 / SETTINGS.alpha
+    assert verdict.line.endswith(" of 200")
+    assert "(variant off)" in verdict.line
