@@ -144,6 +144,10 @@ def _started(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
     return f"started: {what}, by {who(story)}" + (f", because: {story['reason']}" if story["reason"] else "")
 
 
+def _interrupted(_story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
+    return f"{'goes on with' if event['continues'] else 'follows'} run {event['continues'] or event['before']}, which was interrupted"
+
+
 def _wave(_story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
     return f"wave {event['number']} of {event['of']} done: {', '.join(sorted(event['hosts'])) or 'no host'}"
 
@@ -168,7 +172,7 @@ def _ended(word: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], str]:
 
 _WORDS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str]] = {
     "started": _started,
-    "interrupted": lambda _story, event: f"goes on with run {event['continues']}, which was interrupted",
+    "interrupted": _interrupted,
     "wave": _wave,
     "gate": _gate,
     "recovering": lambda _story, event: f"goes back: {event['cause']}",

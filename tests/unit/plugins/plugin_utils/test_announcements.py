@@ -68,6 +68,10 @@ def test_a_label_shows_nothing_of_an_address(place: str, rest: str) -> None:
         ),
         ({"event": "started", "release": "", "waves": [1], "hosts": {"app1": {"from": "", "changes": False}}}, "started: no host has to change"),
         ({"event": "interrupted", "continues": "20261125T095000Z-123456"}, "goes on with run 20261125T095000Z-123456, which was interrupted"),
+        (
+            {"event": "interrupted", "continues": "", "before": "20261125T095000Z-123456"},
+            "follows run 20261125T095000Z-123456, which was interrupted",
+        ),
         ({"event": "wave", **WAVES, "batch": ["app3", "app4"], "hosts": ["app3"]}, "wave 3 of 3 done: app3"),
         ({"event": "gate", **WAVES, "batch": ["app2"], "verdict": "pass", "line": "pass: no harm"}, "gate of wave 2 of 3: pass: no harm (run"),
         ({"event": "gate", **WAVES, "batch": ["app2"], "verdict": "error", "line": "no answer"}, "gate of wave 2 of 3: error: no answer (run"),
