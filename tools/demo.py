@@ -129,7 +129,7 @@ def shortfalls(load: Summary, retries: int | None) -> dict[str, str]:
     return short
 
 
-def report(phases: Phases, deployments: Sequence[dict[str, Any]], load: Summary, retries: int | None, url: str) -> int:
+def report(phases: Phases, deployments: Sequence[dict[str, Any]], load: Summary, retries: int | None, url: str, page: str) -> int:
     """Write build/demo.json and show the same as a table; return how many things fell short."""
     short = shortfalls(load, retries)
     figures = {
@@ -160,7 +160,7 @@ def report(phases: Phases, deployments: Sequence[dict[str, Any]], load: Summary,
     print(f"answers: half within {load['p50_ms']} ms, 99 of 100 within {load['p99_ms']} ms, the slowest {load['max_ms']} ms")
     activate = "" if "VIRTUAL_ENV" in os.environ else "    . .venv/bin/activate\n"
     print(f"""
-The fleet runs on. Look at it: {url}   Then type:
+The fleet runs on. Look at it: {url}   Who deployed what: {page}   Then type:
 
 {activate}    ansible-playbook playbooks/status.yml                     what is live where, since when, by whom
     ansible-playbook deploy.yml -e version={OLD}             release
@@ -178,13 +178,14 @@ def demonstrate(phases: Phases) -> int:
     hosts = len(known["app"]["hosts"])
     balancer = known["_meta"]["hostvars"][known["lb"]["hosts"][0]]["ansible_host"]
     url = f"http://{balancer}/"
+    page = f"http://{known['_meta']['hostvars'][known['ops']['hosts'][0]]['ansible_host']}:8088/"
     provision(phases, known)
     for version in (OLD, NEW):
         phases.run(f"build {version}", ["ansible-playbook", "playbooks/build.yml", "-e", f"version={version}"])
     deployments = [{"version": OLD, "seconds": round(deploy(phases, OLD), 2), "hosts": hosts}]
     seconds, load = deploy_under_load(phases, NEW, url)
     deployments.append({"version": NEW, "seconds": round(seconds, 2), "hosts": hosts})
-    return report(phases, deployments, load, tried_again(ask("lb", ASK_BALANCER)), url)
+    return report(phases, deployments, load, tried_again(ask("lb", ASK_BALANCER)), url, page)
 
 
 def what_next(error: PhaseError) -> str:

@@ -71,7 +71,7 @@ class ActionModule(HostAction):
             if answer["held"]:
                 lock = deployment_lock.carried(given["app"], given["environment"], me.run, answer, asked)
                 lock |= {"database": given["database"], "continues": deployment_lock.continues(answer, given["what"])}
-                lock |= {"since": asked, "broken": deployment_lock.broken(answer)}
+                lock |= {"took_over": deployment_lock.took_over(answer), "since": asked, "broken": deployment_lock.broken(answer)}
                 return {"lock": lock, "summary": answer["said"] and f"The lock was {answer['said']}"}
             holder = Owner(**answer["lease"]["owner"])
             if dead != answer["token"] and deployment_lock.is_dead(holder, me, deployment_lock.process_start(holder.pid)):

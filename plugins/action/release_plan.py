@@ -119,6 +119,8 @@ class ActionModule(ActionBase):
         balancers = given["balancers"]
         obstacles += [line for name, seen in balancers.items() for line in planning.balancer_obstacles(name, seen, app, serving, balancers)]
         run = given["run"] or deployment_lock.new_run()
+        # What is only shown is no run: its plan is told without one.
+        given["run"] = None if self._task.check_mode else run
         plan: dict[str, Any] = {
             **result,
             "changed": False,
@@ -241,7 +243,7 @@ def _whole(
         ],
         unknown=hosts.keys() - known.keys(),
     )
-    return {**more, "summary": [*table, *plan_view.lines({**plan, **more})]}
+    return {**more, "summary": [*table, *plan_view.lines({**plan, **more}, given["run"])]}
 
 
 def _compare(given: dict[str, Any], wanted: manifest.Manifest, live: str, hosts: list[str]) -> dict[str, Any]:

@@ -122,8 +122,11 @@ lock:
     run:
       description: Id of the run, its time (UTC) first.
       type: str
+    took_over:
+      description: The dead run that the lock was taken over from; empty where it was free. With O(state=held) only.
+      type: str
     continues:
-      description: The dead run that the lock was taken over from, where that run was about the same (O(what)); else empty. With O(state=held) only.
+      description: The same, where that run was about the same (O(what)); else empty. With O(state=held) only.
       type: str
     since:
       description: When it was asked for, in seconds since the controller's boot. With O(state=held) only.

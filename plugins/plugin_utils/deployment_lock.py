@@ -79,11 +79,15 @@ def carried(app: str, environment: str, run: str, answer: Mapping[str, Any], ask
     return {"app": app, "environment": environment, "run": run, "token": answer["token"], "held": True, "deadline": deadline, "said": ""}
 
 
-def continues(answer: Mapping[str, Any], what: str) -> str:
-    """The dead run that ``answer`` took the lock over from, where it was about the same (``what``): this one goes on with its work. Else empty."""
+def took_over(answer: Mapping[str, Any]) -> str:
+    """The dead run that ``answer`` took the lock over from, else empty."""
     last = answer["last"] or {}
-    same = last.get("event") == "taken over" and last["token"] == answer["token"] and last["from"].get("what") == what
-    return str(last["from"]["run"]) if same else ""
+    return str(last["from"]["run"]) if last.get("event") == "taken over" and last["token"] == answer["token"] else ""
+
+
+def continues(answer: Mapping[str, Any], what: str) -> str:
+    """The same, where that run was about the same (``what``): this one goes on with its work."""
+    return took_over(answer) if ((answer["last"] or {}).get("from") or {}).get("what") == what else ""
 
 
 def broken(answer: Mapping[str, Any]) -> dict[str, str] | None:

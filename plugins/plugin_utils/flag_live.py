@@ -74,10 +74,10 @@ tell swapped {generation} {flags_digest}
 
 
 class Live(NamedTuple):
-    """The live state. ``overrides``: flag -> ``state``, ``by``, ``at``, ``reason``, ``until``, ``on_behalf_of``, ``account``, and ``rollout`` while one
-    is under way (see flag_steps); ``changed``: flag -> ``at``, ``by``, ``reason``, ``on_behalf_of``, ``account``; ``digest``: sha256 of the published
-    line, empty where nothing was published yet; ``declared``: the states that the flags in ``overrides`` have without their switch, for readers that do
-    not see the declarations."""
+    """The live state. ``overrides``: flag -> ``state``, ``by``, ``at``, ``reason``, ``until``, ``on_behalf_of``, ``account``, and ``rollout``
+    while one is under way (see flag_steps); ``changed``: flag -> ``at``, ``by``, ``reason``, ``on_behalf_of``, ``account``; ``digest``: sha256 of
+    the published line, empty where nothing was published yet; ``declared``: the states that the flags in ``overrides`` have without their switch, for
+    readers that do not see the declarations."""
 
     environment: str
     generation: int = 0

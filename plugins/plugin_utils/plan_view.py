@@ -22,8 +22,8 @@ COMMIT_LINES = 18
 NAMED = 12
 
 
-def lines(plan: Mapping[str, Any]) -> list[str]:
-    """What stands between the table of hosts, which `planning.summary` makes, and the plan's name."""
+def lines(plan: Mapping[str, Any], run: str | None = None) -> list[str]:
+    """What stands between the table of hosts, which `planning.summary` makes, and the plan's name; ``run`` is the one that has begun, if any."""
     hosts = list(plan["hosts"])
     found = [line for one in plan["changes"] for line in _comparison(one, hosts, len(plan["changes"]))]
     if first := plan["first_on"]:
@@ -35,6 +35,8 @@ def lines(plan: Mapping[str, Any]) -> list[str]:
         found.append(_labelled("takes", duration(plan["estimate"])))
     if plan["capacity"]:
         found.append(_labelled("at a time", f"at most {_number(plan['capacity'], 'host')} out of service"))
+    if run:
+        found.append(_labelled("run", run))
     count = len(plan["obstacles"])
     found.append(_labelled("in the way", f"{_number(count, 'thing')}, listed at the end" if count else "nothing"))
     return found

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The deployment lock in a file: ``<folder>/<environment>/<app>.json`` on the ops host, and its history beside it.
+"""The deployment lock in a file: ``<folder>/<environment>/<app>.json`` on the ops host, and its history beside it. Everybody there may read who
+has it, as in the ledger, so that whoever tells of runs needs no right for that.
 
 Asked as ``lock <app> <json>``, one operation a call. The kernel's lock on ``<app>.lock`` is held for the few milliseconds of an operation
 only, and freed by the kernel when the program dies; the lease in the file is what outlives the call.
@@ -14,6 +15,7 @@ import contextlib
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +28,7 @@ FOLDER = "/var/lib/tossable/locks"
 WAIT_SECONDS = 20.0
 #: A history longer than LONG lines is cut to its last KEEP.
 LONG, KEEP = 1000, 500
+_FOLDER_MODE = 0o755
 #: Names of applications and environments become names of files.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -88,7 +91,7 @@ class FileBackend:
             journal.append(self.history, decision.event)
             self._shorten()
         if decision.record != before:
-            system.write_file(self.path, json.dumps(lease.to_data(decision.record), sort_keys=True, indent=1).encode() + b"\n", 0o600)
+            system.write_file(self.path, json.dumps(lease.to_data(decision.record), sort_keys=True, indent=1).encode() + b"\n", 0o644)
         return decision
 
     def _read(self) -> Record:
@@ -111,7 +114,10 @@ class FileBackend:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        os.makedirs(self.folder, exist_ok=True)
+        for folder in (os.path.dirname(self.folder), self.folder):
+            if stat.S_IMODE(os.stat(folder).st_mode) != _FOLDER_MODE:
+                os.chmod(folder, _FOLDER_MODE)
         with system.host_lock(self._held, WAIT_SECONDS):
             yield
 

@@ -155,15 +155,20 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]
     def _records(self) -> list[dict[str, Any]]:
         return words.read_ledger(Path(self.settings["ledger"]))
 
+    def _lock(self) -> dict[str, Any]:
+        return words.read_lock(Path(self.settings["lock"]))
+
     def _runs(self) -> list[dict[str, Any]]:
-        return words.runs(self._records(), self.settings["app"])
+        # The lock first: a run writes its end before it frees it.
+        lock = self._lock()
+        return words.runs(self._records(), self.settings["app"], lock, datetime.now(tz=UTC))
 
     def _known(self, verb: str, rest: Sequence[str]) -> list[str]:
         now, found = datetime.now(tz=UTC), self._runs()
         if verb == "status":
             return words.status(found, now)
         if verb == "lock":
-            return [words.lock(ask_root(self.settings["socket"], {"do": "lock"}))]
+            return [words.lock(self._lock(), now)]
         if verb == "flags":
             return flags.answer(*flags.read(Path(self.settings["flags"])), now)
         answers = {"deploys": words.deploys, "who": words.who_deployed, "why": words.why}

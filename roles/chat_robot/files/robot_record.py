@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the robot may do as root, which is little: write down that it refused somebody, and read who has the lock.
+"""What the robot may do as root, which is little: write down that it refused somebody.
 
 Started by systemd for one connection from the robot's account: a JSON line comes in, a JSON line goes out. What it writes it composes itself.
 """
@@ -49,25 +49,12 @@ def append(settings: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     return {"trouble": f"the ledger: {said.get('msg') or f'its program ended with {done.returncode}'}"}
 
 
-def lock(path: Path) -> dict[str, Any]:
-    """The lease, None where there is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {"lease": None}
-    except (OSError, ValueError) as error:
-        return {"trouble": f"{path}: {type(error).__name__}"}
-    return {"lease": found.get("lease") if isinstance(found, dict) else None}
-
-
 def answer(line: str, settings: dict[str, Any], now: datetime) -> dict[str, Any]:
     """What becomes of one question."""
     try:
         asked = json.loads(line)
         if asked["do"] == "refused":
             return append(settings, refused(asked, settings, now))
-        if asked["do"] == "lock":
-            return lock(Path(settings["locks"], settings["environment"], f"{settings['app']}.json"))
     except (OSError, subprocess.SubprocessError) as error:
         return {"trouble": f"the ledger: {type(error).__name__}"}
     except (ValueError, KeyError, TypeError):

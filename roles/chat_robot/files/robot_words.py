@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the robot understands and answers: who may what, what the ledger tells, which command comes of a line. Pure functions but `read_ledger`.
+"""What the robot understands and answers: who may what, what the ledger tells, which command comes of a line. Pure functions but `read_ledger` and
+`read_lock`.
 
 A *record* is a line of the ledger, a dict; a *run* is what its records say of one deployment, see `runs`.
 """
@@ -113,10 +114,22 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def runs(records: Sequence[Mapping[str, Any]], app: str) -> list[dict[str, Any]]:
+def read_lock(path: Path) -> dict[str, Any]:
+    """Who has the lock (``lease``, None where nobody has); ``trouble`` where that cannot be read, nothing where no lock is kept here."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        return {"trouble": f"{path}: {type(error).__name__}"}
+    lease = found.get("lease") if isinstance(found, dict) else None
+    return {"lease": lease if isinstance(lease, dict) else None}
+
+
+def runs(records: Sequence[Mapping[str, Any]], app: str, lock_now: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
     """What became of each run of the application, in the order of their starts.
 
-    One that has no end is under way as long as no other one has started since, else it was interrupted.
+    One that has no end is under way as long as no other one has started since and it has its lock, where that is known, else it was interrupted.
     """
     found: dict[str, dict[str, Any]] = {}
     for record in records:
@@ -125,10 +138,19 @@ def runs(records: Sequence[Mapping[str, Any]], app: str) -> list[dict[str, Any]]
         run = found.setdefault(record["run"], {"outcome": "running", "began": str(record.get("at", ""))})
         run.update({name: value for name, value in record.items() if name not in ("event", "schema")})
     listed = list(found.values())
-    for run in listed[:-1]:
-        if run["outcome"] == "running":
+    for run in listed:
+        if run["outcome"] == "running" and (run is not listed[-1] or not may_run(run["run"], lock_now, now)):
             run["outcome"] = "interrupted"
     return listed
+
+
+def may_run(run: str, lock_now: Mapping[str, Any], now: datetime) -> bool:
+    """Whether the run has its lock, or that is not known."""
+    if "lease" not in lock_now:
+        return True
+    lease = lock_now["lease"] or {}
+    until = moment(str(lease.get("until", "")))
+    return bool((lease.get("owner") or {}).get("run") == run and until and now < until)
 
 
 def told(run: Mapping[str, Any], now: datetime) -> str:
@@ -145,7 +167,7 @@ def told(run: Mapping[str, Any], now: datetime) -> str:
 
 def ended(wish: Order, failure: str, made: Sequence[Mapping[str, Any]], now: datetime, noted: str = "") -> str:
     """How an order came to its end: what the ledger says of the run that it ``made``, or noted of a switch, else what the playbook said."""
-    if made and made[-1]["outcome"] != "running":
+    if made and made[-1]["outcome"] not in ("running", "interrupted"):
         return told(made[-1], now)
     return clean(f"{wish} failed: {failure}" if failure else f"{wish} ended well" + (f": {noted}" if noted else ""))
 
@@ -220,7 +242,7 @@ def why(found: Sequence[Mapping[str, Any]], words: Sequence[str], now: datetime)
     return [told(run, now), clean(f"reason given: {run.get('reason') or 'none'}")]
 
 
-def lock(answer: Mapping[str, Any]) -> str:
+def lock(answer: Mapping[str, Any], now: datetime) -> str:
     """Who has the lock, from what was read of it."""
     if answer.get("trouble"):
         return f"The lock could not be read: {answer['trouble']}"
@@ -229,7 +251,9 @@ def lock(answer: Mapping[str, Any]) -> str:
         return "The lock is free."
     owner = lease.get("owner", {})
     because = f", because: {owner['reason']}" if owner.get("reason") else ""
-    return clean(f"{owner.get('by')} has the lock since {lease.get('since')} for {owner.get('what')}{because} (run {owner.get('run')})")
+    until = moment(str(lease.get("until", "")))
+    over = f"; its lease ran out at {lease['until']}, so it is free for whoever comes next" if until and until <= now else ""
+    return clean(f"{owner.get('by')} has the lock since {lease.get('since')} for {owner.get('what')}{because} (run {owner.get('run')}){over}")
 
 
 HELP = [

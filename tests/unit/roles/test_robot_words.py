@@ -136,7 +136,7 @@ def test_what_became_of_each_run() -> None:
         {"event": "noted", "kind": "refused", "run": "", "application": "storefront"},
         *lines("run-4", "2026-11-25T10:11:30.000Z", None, version="1.2.0"),
     ]
-    found = words.runs(records, "storefront")
+    found = words.runs(records, "storefront", {}, NOW)
     assert [(run["run"], run["outcome"]) for run in found] == [
         ("run-1", "deployed"),
         ("run-2", "interrupted"),
@@ -158,22 +158,52 @@ def test_what_became_of_each_run() -> None:
     assert words.status([], NOW) == ["No deployment is in the ledger yet."]
 
 
+@pytest.mark.parametrize(
+    ("lock", "outcome"),
+    [
+        ({}, "running"),
+        ({"trouble": "PermissionError"}, "running"),
+        ({"lease": {"owner": {"run": "run-2"}, "until": "2026-11-25T10:13:00Z"}}, "running"),
+        ({"lease": {"owner": {"run": "run-2"}, "until": "2026-11-25T10:12:00Z"}}, "interrupted"),
+        ({"lease": {"owner": {"run": "run-3"}, "until": "2026-11-25T10:13:00Z"}}, "interrupted"),
+        ({"lease": {"owner": None}}, "interrupted"),
+        ({"lease": None}, "interrupted"),
+    ],
+)
+def test_a_run_without_an_end_and_without_its_lock_was_interrupted(lock: dict[str, Any], outcome: str) -> None:
+    records = [*lines("run-1", "2026-11-25T09:00:00.000Z", None), *lines("run-2", "2026-11-25T10:00:00.000Z", None)]
+    assert [run["outcome"] for run in words.runs(records, "storefront", lock, NOW)] == ["interrupted", outcome]
+
+
 def test_the_end_of_an_order_is_what_the_ledger_says_of_its_run() -> None:
     wish = words.Order("deploy", "1.1.0", "x")
-    made = words.runs(lines("run-1", "2026-11-25T10:00:00.000Z", "rolled_back", cause="failed on app1: sick"), "storefront")
+    made = words.runs(lines("run-1", "2026-11-25T10:00:00.000Z", "rolled_back", cause="failed on app1: sick"), "storefront", {}, NOW)
     assert words.ended(wish, "sick", made, NOW).startswith(
         "deploy storefront 1.1.0 in lab rolled back after 41 s, by robot on behalf of ada: failed on"
     )
-    begun = words.runs(lines("run-1", "2026-11-25T10:00:00.000Z", None), "storefront")
-    assert words.ended(wish, "killed", begun, NOW) == "deploy 1.1.0 failed: killed"
+    for lock in ({}, {"lease": None}):
+        begun = words.runs(lines("run-1", "2026-11-25T10:00:00.000Z", None), "storefront", lock, NOW)
+        assert words.ended(wish, "killed", begun, NOW) == "deploy 1.1.0 failed: killed"
     assert words.ended(wish, "", [], NOW) == "deploy 1.1.0 ended well"
 
 
 def test_who_has_the_lock() -> None:
     owner = {"by": "ada", "what": "deploy 1.2.0", "reason": "slow", "run": "run-4"}
-    assert words.lock({"lease": None}) == "The lock is free."
-    assert words.lock({"trouble": "x"}) == "The lock could not be read: x"
-    assert words.lock({"lease": {"owner": owner, "since": "then"}}) == "ada has the lock since then for deploy 1.2.0, because: slow (run run-4)"
+    assert words.lock({"lease": None}, NOW) == words.lock({}, NOW) == "The lock is free."
+    assert words.lock({"trouble": "x"}, NOW) == "The lock could not be read: x"
+    held = {"owner": owner, "since": "then", "until": "2026-11-25T10:13:00Z"}
+    assert words.lock({"lease": held}, NOW) == "ada has the lock since then for deploy 1.2.0, because: slow (run run-4)"
+    assert "(run run-4); its lease ran out at 2026-11-25T10:11:00Z" in words.lock({"lease": {**held, "until": "2026-11-25T10:11:00Z"}}, NOW)
+
+
+def test_the_lock_is_read_where_it_is_kept_here(tmp_path: Path) -> None:
+    path = tmp_path / "storefront.json"
+    assert words.read_lock(path) == {}
+    for text, found in (('{"lease": {"run": "x"}, "token": 1}', {"run": "x"}), ('{"lease": null}', None), ("[1]", None), ('{"lease": 3}', None)):
+        path.write_text(text)
+        assert words.read_lock(path) == {"lease": found}
+    path.write_text("{")
+    assert words.read_lock(path) == {"trouble": f"{path}: JSONDecodeError"}
 
 
 @given(st.text(max_size=3000))
@@ -197,7 +227,7 @@ print(json.dumps({"changed": True, "written": 1}))
 
 def test_a_refusal_is_written_by_the_program_that_runs_use(tmp_path: Path) -> None:
     (tmp_path / "__main__.py").write_text(PROGRAM)
-    settings = {"program": str(tmp_path), "locks": str(tmp_path), "environment": "lab", "app": "storefront", "by": "robot"}
+    settings = {"program": str(tmp_path), "environment": "lab", "app": "storefront", "by": "robot"}
     hostile = "x" * 300 + "\n'; rm -rf \u2603 {{ 7 }}"
     assert record.answer(json.dumps({"do": "refused", "who": hostile, "what": "deploy 1"}), settings, NOW) == {"done": True}
     verb, app, given = json.loads((tmp_path / "asked").read_text())
@@ -209,14 +239,10 @@ def test_a_refusal_is_written_by_the_program_that_runs_use(tmp_path: Path) -> No
     assert record.answer('{"do": "refused"}', settings, NOW) == {"trouble": "the ledger: No space left"}
 
 
-def test_the_helper_answers_two_questions_and_no_other(tmp_path: Path) -> None:
-    settings = {"program": str(tmp_path / "no"), "locks": str(tmp_path), "environment": "lab", "app": "storefront", "by": "robot"}
+def test_the_helper_answers_one_question_and_no_other(tmp_path: Path) -> None:
+    settings = {"program": str(tmp_path / "no"), "environment": "lab", "app": "storefront", "by": "robot"}
     assert "trouble" in record.answer('{"do": "refused"}', settings, NOW)
-    assert record.answer('{"do": "lock"}', settings, NOW) == {"lease": None}
-    (tmp_path / "lab").mkdir()
-    (tmp_path / "lab" / "storefront.json").write_text('{"lease": {"run": "x"}, "token": 1}')
-    assert record.answer('{"do": "lock"}', settings, NOW) == {"lease": {"run": "x"}}
-    for nonsense in ("", "x", "[]", '{"do": "sh"}'):
+    for nonsense in ("", "x", "[]", '{"do": "sh"}', '{"do": "lock"}'):
         assert record.answer(nonsense, settings, NOW) == {"trouble": "that is no question"}
 
 

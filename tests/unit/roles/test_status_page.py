@@ -10,14 +10,16 @@ from typing import Any
 
 import jsonschema
 import pytest
+from ansible_collections.tossable.fleet.plugins.module_utils.host import lease, lease_file
 from checkout import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_made import HOSTILE, ledger, live_flags, switched
 from ledger_made import ended as made_ended
 from ledger_made import started as made_started
-from status_page import command, dora, drawing, flags, gate, telling, words
+from status_page import command, dora, drawing, flags, gate, locks, telling, words
 from status_page.ledger import FIRST, Known, Run, mapping_of, read
+from status_page.locks import Lock
 
 DAY, HOUR = 86400.0, 3600.0
 NOON = 1_790_000_000.0
@@ -93,6 +95,44 @@ def test_a_run_without_an_end_is_under_way_until_another_begins_or_it_was_silent
     assert telling.states([alone], NOON + telling.PATIENCE) == {"a": "interrupted"}
     assert telling.states([alone, other], NOON + 61) == {"a": "interrupted", "b": "running"}
     assert telling.states([alone, elsewhere], NOON + 61) == {"a": "running", "c": "running"}
+
+
+@pytest.mark.parametrize(
+    ("lock", "state"),
+    [
+        (Lock("a", NOON + 9000), "running"),
+        (Lock("a", NOON + 8000), "interrupted"),
+        (Lock("b", NOON + 9000), "interrupted"),
+        (Lock("", FIRST), "interrupted"),
+    ],
+)
+def test_where_its_lock_is_known_a_run_without_an_end_is_under_way_for_as_long_as_it_has_it(lock: Lock, state: str) -> None:
+    alone = run("a", NOON, "")
+    assert telling.states([alone], NOON + 8000, locks={("lab", "shop"): lock}) == {"a": state}
+    assert telling.states([alone], NOON + 60, locks={("lab", "other"): lock}) == {"a": "running"}
+    assert telling.states([run("a", NOON)], NOON + 8000, locks={("lab", "shop"): lock}) == {"a": "deployed"}
+
+
+def test_a_lock_is_read_as_the_lock_writes_it_and_a_file_that_holds_none_is_not_known(tmp_path: Path) -> None:
+    owner = dict.fromkeys(lease.Owner._fields, "") | {"run": "run-1", "pid": 1, "started": 1}
+    lease_file.perform("shop", {"environment": "lab", "operation": "acquire", "owner": owner, "seconds": 900}, str(tmp_path))
+    places = [("lab", "shop"), ("lab", "other"), ("..", "shop"), ("lab", "damaged"), ("lab", "listed")]
+    (tmp_path / "lab" / "damaged.json").write_text('{"lease": ')
+    (tmp_path / "lab" / "listed.json").write_text("[]")
+    (held,) = locks.load(tmp_path, places).items()
+    assert (held[0], held[1].run, held[1].until - time.time() == pytest.approx(900, abs=5)) == (("lab", "shop"), "run-1", True)
+    assert not locks.lost(tmp_path, [["lab", "shop", "run-1"], ["lab", "other", "run-2"], "damaged"], time.time())
+    assert locks.lost(tmp_path, [["lab", "shop", "run-1"]], time.time() + 900)
+    lease_file.perform("shop", {"environment": "lab", "operation": "free", "run": "run-1", "token": 1}, str(tmp_path))
+    assert locks.load(tmp_path, places) == {("lab", "shop"): Lock("", FIRST)}
+    assert locks.load(None, places) == {}
+
+
+@given(ANYTHING)
+def test_whatever_stands_in_a_lock_it_is_read(value: Any) -> None:
+    assert isinstance(locks.lock(mapping_of(value)), Lock)
+    assert isinstance(locks.lock({"owner": value, "until": value}), Lock)
+    assert not locks.lost(None, value, NOON)
 
 
 def test_the_four_figures_of_a_week_worked_out_by_hand() -> None:
@@ -204,7 +244,8 @@ def drawn(tmp_path: Path) -> Any:
         site = command.Site(tmp_path / "site", json.loads((tmp_path / "state").read_text()) if (tmp_path / "state").exists() else {})
         before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.html")}
         inodes = {path: path.stat().st_ino for path in tmp_path.rglob("*.html")}
-        command.draw(data, site, "Deployments", now)
+        known = read(Known(), data)
+        command.draw(known, telling.states(known.runs, now), data, site, "Deployments", now)
         (tmp_path / "state").write_text(json.dumps(site.drawn))
         found = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in tmp_path.rglob("*.html")}
         return {str(path.relative_to(tmp_path / "site")) for path, seen in found.items() if seen != (before.get(path), inodes.get(path))}
@@ -260,6 +301,22 @@ def test_the_program_draws_an_empty_page_and_then_rests_until_something_happens(
         "2 runs",
         "Neither the ledger nor a flag has changed, so the pages have not either.",
     ]
+
+
+def test_a_run_that_loses_its_lock_is_told_as_interrupted_by_the_next_call(tmp_path: Path) -> None:
+    options = {name: tmp_path / path for name, path in (("ledger", "ledger.jsonl"), ("folder", "site"), ("state", "state.json"), ("locks", "locks"))}
+    asked = [f"--{name}={path}" for name, path in options.items()]
+    begun = made_started(1, time.time() - 60)
+    (tmp_path / "ledger.jsonl").write_bytes(lines(begun))
+    kept = tmp_path / "locks" / begun["environment"] / f"{begun['application']}.json"
+    kept.parent.mkdir(parents=True)
+    held = {"owner": {"run": begun["run"]}, "until": "2199-01-01T00:00:00Z"}
+    kept.write_text(json.dumps({"lease": held}))
+    page = tmp_path / "site" / "runs" / f"{begun['run']}.html"
+    for lease_, word in ((held, "under way"), (None, "interrupted")):
+        kept.write_text(json.dumps({"lease": lease_}))
+        assert command.main(asked) == 0
+        assert word in page.read_text(encoding="utf-8")
 
 
 def test_flags_are_told_with_who_switched_them_and_what_is_over() -> None:

@@ -187,12 +187,12 @@ def test_a_demonstration_says_what_fell_short() -> None:
 
 def test_a_demonstration_that_fell_short_says_so_in_its_table(running: Phases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(demo, "BUILD", tmp_path)
-    assert demo.report(running, [], {**SENT_WELL, "rate": 80.0}, 0, "http://10.77.10.10/") == 1
+    assert demo.report(running, [], {**SENT_WELL, "rate": 80.0}, 0, "http://10.77.10.10/", "http://10.77.10.20:8088/") == 1
     said = capsys.readouterr()
     assert re.search(r"^requests a second +FELL SHORT: 80$", said.out, re.MULTILINE)
     assert re.search(r"^requests failed +0$", said.out, re.MULTILINE)
     assert "expected 100" in said.err
-    assert demo.report(running, [], SENT_WELL, 0, "http://10.77.10.10/") == 0
+    assert demo.report(running, [], SENT_WELL, 0, "http://10.77.10.10/", "http://10.77.10.20:8088/") == 0
     assert "FELL SHORT" not in capsys.readouterr().out
 
 

@@ -125,6 +125,8 @@ def test_a_run_goes_on_with_what_a_dead_one_was_about_only_where_it_is_about_the
     what = after["last"]["from"]["what"]
     assert deployment_lock.continues(after, what) == "a"
     assert deployment_lock.continues(after, f"{what} of another kind") == ""
+    assert deployment_lock.took_over(after) == "a"
+    assert deployment_lock.took_over(answer(taken("a"))) == ""
     assert deployment_lock.continues(answer(taken("a")), what) == ""
     freed = lease.free(taken("b", at(900), taken("a")), "b", 2).record
     assert deployment_lock.continues(answer(taken("c", at(901), freed)), what) == ""

@@ -63,7 +63,7 @@ def test_a_rollout_that_ends_well_leaves_what_is_live_and_no_mark(flags: Any) ->
         "reason": "rolled out",
         "until": None,
         "on_behalf_of": None,
-            "account": "",
+        "account": "",
     }
 
 

@@ -57,6 +57,7 @@ def test_every_line_has_its_label() -> None:
     assert row("in the way", lines) == "nothing"
     assert f"{'':{plan_view.LABEL}}~ web.py" in lines
     assert any(line.endswith("new and 2 more") for line in lines)
+    assert [line for line in plan_view.lines(plan(), "20261125T100000Z-1a2b3c") if line not in lines] == ["run          20261125T100000Z-1a2b3c"]
 
 
 def test_a_plan_for_four_hosts_fits_a_screen_also_where_two_releases_are_live() -> None:

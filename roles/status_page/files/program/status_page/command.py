@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import dora, drawing, flags, telling, words
+from . import dora, drawing, flags, locks, telling, words
 from .ledger import Known, Run, parse, read
 
 HERE: Final = Path(__file__).resolve().parent
@@ -90,11 +90,9 @@ def records_of(run: Run, data: bytes) -> list[dict[str, Any]]:
     return [found for begin, length in run.lines if (found := parse(data[begin : begin + length])) is not None]
 
 
-def draw(data: bytes, site: Site, title: str, now: float, patience: float = telling.PATIENCE, live: flags.Flags = flags.NONE) -> Known:
-    """All pages of a ledger, and of the flags that are live, into `site`."""
-    known = read(Known(), data)
+def draw(known: Known, state: Mapping[str, str], data: bytes, site: Site, title: str, now: float, live: flags.Flags = flags.NONE) -> None:
+    """All pages of a ledger, in which each run stands as `state` says, and of the flags that are live, into `site`."""
     looks, environment = program(title), templates(title)
-    state = telling.states(known.runs, now, patience)
     later = telling.continued(known.runs)
     rows = [drawing.row(run, state[run.run], later) for run in known.runs]
     draw_runs(known.runs, state, later, data, site, environment, looks)
@@ -108,7 +106,6 @@ def draw(data: bytes, site: Site, title: str, now: float, patience: float = tell
     for name in ASSETS:
         if not site.has(f"assets/{name}", looks):
             site.put(f"assets/{os.path.basename(name)}", (HERE / "assets" / name).read_bytes())
-    return known
 
 
 def draw_runs(
@@ -155,8 +152,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, required=True, help="where the pages go")
     parser.add_argument("--state", type=Path, required=True, help="file that keeps which version of each page lies there")
     parser.add_argument("--flags", type=Path, help="folder of the feature flags that are live; none are shown where it is missing")
+    parser.add_argument("--locks", type=Path, help="folder of the deployment locks, where they are kept on this host")
     parser.add_argument("--title", default="Deployments")
-    parser.add_argument("--patience", type=float, default=telling.PATIENCE, help="seconds after which a run without an end is interrupted")
+    parser.add_argument(
+        "--patience", type=float, default=telling.PATIENCE, help="seconds after which a run without an end, whose lock is not known, is over"
+    )
     asked = parser.parse_args(arguments)
     # All that is read is kept until the end, so looking for garbage on the way costs a third of the time and finds none.
     gc.disable()
@@ -169,7 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = asked.ledger.stat()
         seen = [found.st_ino, found.st_size, found.st_mtime_ns, program(asked.title), asked.patience, seen_flags]
         # Looked at before it is read: what is written in between is drawn twice rather than never.
-        if before.get("seen") == seen and 0 <= now - float(before.get("at", 0)) < IDLE and (asked.folder / "index.html").exists():
+        rests = 0 <= now - float(before.get("at", 0)) < IDLE and not locks.lost(asked.locks, before.get("running"), now)
+        if before.get("seen") == seen and rests and (asked.folder / "index.html").exists():
             print("Neither the ledger nor a flag has changed, so the pages have not either.")
             return 0
         data = asked.ledger.read_bytes()
@@ -180,10 +181,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     drawn = before.get("drawn")
     site = Site(asked.folder, drawn if isinstance(drawn, dict) else {})
-    known = draw(data, site, asked.title, now, asked.patience, live)
+    known = read(Known(), data)
+    held = locks.load(asked.locks, [run.place for run in known.runs if not run.outcome])
+    state = telling.states(known.runs, now, asked.patience, held)
+    draw(known, state, data, site, asked.title, now, live)
+    running = [[*run.place, run.run] for run in known.runs if state[run.run] == telling.RUNNING]
     kept = {name: kind for name, kind in site.drawn.items() if name.startswith(("runs/", "list/"))}
     beside = asked.state.with_suffix(".new")
-    beside.write_text(json.dumps({"seen": seen, "at": now, "drawn": kept}), encoding="utf-8")
+    beside.write_text(json.dumps({"seen": seen, "at": now, "running": running, "drawn": kept}), encoding="utf-8")
     os.replace(beside, asked.state)
     damaged = f", {known.damaged} lines that are no records" if known.damaged else ""
     print(f"{len(known.runs)} runs{damaged}: {site.written} files written in {time.monotonic() - began:.1f} s.")

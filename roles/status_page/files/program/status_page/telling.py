@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from .ledger import Run
+from .locks import Lock, Place
 
 DAY: Final = 86400.0
-#: Seconds for which a run without an end counts as under way: the locks are root's alone to read, so their state is not known here.
+#: Seconds for which a run without an end counts as under way where its lock is not known here.
 PATIENCE: Final = 3600.0
 
 RUNNING, INTERRUPTED = "running", "interrupted"
@@ -55,10 +57,11 @@ class Day(NamedTuple):
     switches: int
 
 
-def states(runs: Sequence[Run], now: float, patience: float = PATIENCE) -> dict[str, str]:
+def states(runs: Sequence[Run], now: float, patience: float = PATIENCE, locks: Mapping[Place, Lock] = MappingProxyType({})) -> dict[str, str]:
     """How each run stands: its outcome, or `running`, or `interrupted`; `runs` are in the order in which they began.
 
-    A run without an end is interrupted once another run of the application has begun after it, or it has been silent for `patience` seconds.
+    A run without an end is interrupted once another run of the application has begun after it, or it does not have its lock any more. Where that is
+    not known it is interrupted when it has been silent for `patience` seconds.
     """
     found: dict[str, str] = {}
     followed: set[tuple[str, str]] = set()
@@ -66,7 +69,9 @@ def states(runs: Sequence[Run], now: float, patience: float = PATIENCE) -> dict[
         if run.outcome:
             found[run.run] = run.outcome
         else:
-            found[run.run] = RUNNING if run.place not in followed and now < run.at + patience else INTERRUPTED
+            lock = locks.get(run.place)
+            alive = now < run.at + patience if lock is None else lock.is_held_by(run.run, now)
+            found[run.run] = RUNNING if run.place not in followed and alive else INTERRUPTED
         if run.started is not None:
             followed.add(run.place)
     return found

@@ -83,13 +83,20 @@ def test_environments_do_not_share_a_lock(tmp_path: pathlib.Path) -> None:
     assert other.acquire(who("b"), 900, None).held
 
 
-def test_only_root_reads_it_and_showing_makes_no_file(tmp_path: pathlib.Path) -> None:
+def test_everybody_reads_it_only_root_can_hold_it_and_showing_makes_no_file(tmp_path: pathlib.Path) -> None:
     assert perform(tmp_path, "show")["lease"] is None
     assert list(tmp_path.iterdir()) == []
-    acquire(tmp_path, "a")
     folder = tmp_path / "production"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    # As hosts of before have it.
+    folder.mkdir(mode=0o700)
+    acquire(tmp_path, "a")
+    acquire(tmp_path, "b", take_over=1)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {
+        "shop.json": 0o644,
+        "shop.lock": 0o600,
+        "shop.history.jsonl": 0o600,
+    }
 
 
 TORN = ["", "{", "[]", "null", '{"token": 3}', '{"token": "3", "lease": null, "last": null}', '{"token": 3, "lease": {}, "last": null}', "\x00\x00"]
