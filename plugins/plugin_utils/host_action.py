@@ -23,9 +23,8 @@ class HostAction(ActionBase):
     _supports_check_mode = True
     _supports_async = False
 
-    def ensure_program(self) -> bool:
-        """Put this collection's program on the host unless it is there; returns whether it was not (check mode: would be)."""
-        wanted = host_program.program()
+    def ensure_program(self, wanted: host_program.Program) -> bool:
+        """Put a program on the host unless it is there; returns whether it was not (check mode: would be)."""
         found = self._low_level_execute_command(host_program.check_command(wanted))
         if found["rc"] != host_program.NOT_THERE:
             return False
@@ -58,7 +57,7 @@ class HostAction(ActionBase):
         done = self._low_level_execute_command(host_program.install_command(wanted, current), in_data=host_program.bundle(wanted))
         if done["rc"] != 0:
             said = done["stderr"].strip() or done["stdout"].strip()
-            raise AnsibleError(f"The transaction program could not be put into {wanted.folder}: {said}")
+            raise AnsibleError(f"The program could not be put into {wanted.folder}: {said}")
 
     @staticmethod
     def _answer(done: dict[str, Any]) -> dict[str, Any]:

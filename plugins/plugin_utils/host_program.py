@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The transaction program as the controller sees it: which bytes, where on the host, how to call it in one exec."""
+"""Programs on a host as the controller sees them, the transaction program first: which bytes, where they lie, how to call it in one exec."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import ansible_collections.tossable.fleet.plugins.module_utils.host as host_package
 
-#: Where the program lies on a host; `current` beside the versions is what boot units call.
+#: Where programs lie on a host, each version in a folder of its own; the links beside them are what units call.
 HOME = "/usr/local/lib/tossable"
 #: Input that is longer (bytes) goes through standard input: the kernel takes 128 KiB as one argument, and quoting makes it longer, twice.
 LONGEST_ARGUMENT = 16 * 1024
@@ -30,10 +30,11 @@ _MAIN = "import sys\n\nfrom tossable_host.cli import main\n\nsys.exit(main(sys.a
 
 
 class Program(NamedTuple):
-    """The program's files (path to bytes) and the digest of their list, 64 hex digits."""
+    """A program's files (path to bytes), the digest of their list, 64 hex digits, and the link that leads to the version in use."""
 
     files: dict[str, bytes]
     digest: str
+    link: str = "current"
 
     @property
     def folder(self) -> str:
@@ -46,9 +47,21 @@ def program() -> Program:
     """Return the program of this collection."""
     source = pathlib.Path(next(iter(host_package.__path__)))
     files = {f"tossable_host/{path.name}": path.read_bytes() for path in sorted(source.glob("*.py"))}
-    files["__main__.py"] = _MAIN.encode()
+    return _listed({**files, "__main__.py": _MAIN.encode()}, "current")
+
+
+def program_of(folder: pathlib.Path, link: str) -> Program:
+    """Return the program whose files lie in a folder on the controller, without what Python compiled of them; raises ValueError for none."""
+    found = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+    if "__main__.py" not in files:
+        raise ValueError(f"{folder} holds no program: there is no __main__.py in it")
+    return _listed(files, link)
+
+
+def _listed(files: Mapping[str, bytes], link: str) -> Program:
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())).encode()
-    return Program({**files, "SHA256SUMS": sums}, hashlib.sha256(sums).hexdigest())
+    return Program({**files, "SHA256SUMS": sums}, hashlib.sha256(sums).hexdigest(), link)
 
 
 def reads(verb: str, given: Mapping[str, Any]) -> bool:
@@ -67,7 +80,7 @@ def check_command(wanted: Program, current: bool = True) -> str:
 
     With ``current`` it must also be the version that the host's own units run.
     """
-    link = f'[ "$(readlink {HOME}/current)" = {wanted.digest[:16]} ] && ' if current else ""
+    link = f'[ "$(readlink {HOME}/{wanted.link})" = {wanted.digest[:16]} ] && ' if current else ""
     listed = shlex.quote(f"{wanted.digest}  SHA256SUMS")
     right = f"{link}cd {wanted.folder} && echo {listed} | sha256sum --check --status && sha256sum --check --status --strict SHA256SUMS"
     return f"{{ {right}; }} 2>/dev/null || exit {NOT_THERE}"
@@ -91,9 +104,11 @@ def install_command(wanted: Program, current: bool = True) -> str:
 
     Without ``current`` it lies beside the version that the host's own units go on to run.
     """
-    point = [f"ln -sfn {wanted.digest[:16]} {HOME}/.current.part", f"mv -T {HOME}/.current.part {HOME}/current"]
+    link, part = f"{HOME}/{wanted.link}", f"{HOME}/.{wanted.link}.part"
+    point = [f"{{ [ -L {link} ] || rm -rf {link}; }}", f"ln -sfn {wanted.digest[:16]} {part}", f"mv -T {part} {link}"]
     return " && ".join(
         [
+            "umask 022",
             f"mkdir -p {HOME}",
             f"part=$(mktemp -d {HOME}/.part.XXXXXX)",
             'tar --extract --no-same-owner --directory "$part"',

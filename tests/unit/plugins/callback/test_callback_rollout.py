@@ -135,7 +135,7 @@ def test_on_a_terminal_a_live_view_comes_and_goes(project: Path) -> None:
 def test_a_run_that_is_over_before_the_view_begins_shows_none(project: Path) -> None:
     code, seen = in_terminal(project, TOSSABLE_ROLLOUT_LIVE_AFTER="600")
     assert code == 2, seen
-    assert "changed    one: Change" in seen
+    assert "changed     one: Change" in seen
     assert "now        " not in seen
     assert "\x1b[1A" not in seen
 

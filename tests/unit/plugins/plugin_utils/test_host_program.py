@@ -118,7 +118,7 @@ def test_a_look_leaves_the_hosts_own_units_their_version(home: pathlib.Path, giv
 def test_check_mode_leaves_the_hosts_own_units_their_version(home: pathlib.Path, given: tuple[str, dict[str, Any]]) -> None:
     current = other_version(home)
     Action(check_mode=True).call("info", "no-such-app", given[1])
-    assert Action(check_mode=True).ensure_program()
+    assert Action(check_mode=True).ensure_program(host_program.program())
     assert current.readlink().name == "0123456789abcdef"
 
 
@@ -131,9 +131,9 @@ def test_what_acts_brings_the_hosts_own_units_its_version(home: pathlib.Path, gi
     assert not host_program.reads(*given)
     wanted = host_program.program()
     assert shell(host_program.check_command(wanted)).returncode == host_program.NOT_THERE
-    assert action.ensure_program()
+    assert action.ensure_program(host_program.program())
     assert current.readlink().name == wanted.digest[:16]
-    assert not action.ensure_program()
+    assert not action.ensure_program(host_program.program())
 
 
 def test_a_host_without_the_program_is_looked_at_and_stays_unprovisioned(home: pathlib.Path) -> None:
@@ -168,3 +168,25 @@ def test_a_switch_outlives_its_connection_and_its_crash_is_repaired() -> None:
     command = host_program.call_command(host_program.program(), "transact", "shop", {"kind": "activate"}, unit="tossable-shop-1")
     assert "exec systemd-run" in command
     assert "--property=OnFailure=shop-repair.service" in command
+
+
+def test_another_program_is_placed_with_a_link_of_its_own(home: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Also where an earlier version of the collection had copied its files into a folder of that name."""
+    source = tmp_path / "program"
+    (source / "page" / "__pycache__").mkdir(parents=True)
+    (source / "page" / "__pycache__" / "page.pyc").write_bytes(b"compiled")
+    (source / "page" / "style.css").write_bytes(b"p {}")
+    (home / "page").mkdir(parents=True)
+    (home / "page" / "old.py").touch()
+    with pytest.raises(ValueError, match=r"holds no program: there is no __main__\.py"):
+        host_program.program_of(source, "page")
+    (source / "__main__.py").write_text("print('drawn')\n")
+    wanted = host_program.program_of(source, "page")
+    assert sorted(wanted.files) == ["SHA256SUMS", "__main__.py", "page/style.css"]
+    action = Action()
+    assert action.ensure_program(wanted)
+    assert not action.ensure_program(wanted)
+    assert shell(f"python3 -I {home}/page").stdout == b"drawn\n"
+    assert not (home / "current").exists()
+    (home / "page" / "page" / "style.css").write_bytes(b"p {color: red}")
+    assert action.ensure_program(wanted)
