@@ -136,6 +136,7 @@ class ActionModule(ActionBase):
             "absent": absent,
             "back": desired is not None and desired.kind == "rollback",
             "obstacles": obstacles,
+            "nothing_known": planning.NOTHING_KNOWN in obstacles,
             "id": None,
             "closing": [],
             "maintenance": maintenance.everywhere(given["balancers"], app),

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_view, ledger, maintenance, planning, reporting, version_words
+from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_view, ledger, maintenance, planning, reporting, tossing, version_words
 from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
 
 #: What the hosts of a group are there for.
@@ -83,6 +83,14 @@ def version_list(value: object, name: str) -> list[str]:
     """The versions that an operator named, with commas between them; raise in words where one is a number."""
     try:
         return version_words.listed(value, name)
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+def toss_obstacle(reports: Mapping[str, Any], target: str, balancers: Mapping[str, Any], backend: str, min_healthy: int | str) -> str:
+    """Why the fleet cannot do without a host now; empty where it can. Raise in words where ``min_healthy`` cannot be read."""
+    try:
+        return tossing.obstacle(reports, target, balancers, backend, min_healthy)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from None
 
@@ -165,6 +173,9 @@ class FilterModule:
             "not_serving": not_serving,
             "status_table": status_table,
             "in_use": planning.in_use,
+            "release_before": tossing.before,
+            "release_alike": tossing.alike,
+            "toss_obstacle": toss_obstacle,
             "died": reporting.died,
             "run_results": ledger.results,
             "left_out": reporting.left_out,

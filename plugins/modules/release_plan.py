@@ -189,6 +189,10 @@ obstacles:
   returned: always
   type: list
   elements: str
+nothing_known:
+  description: Whether nothing tells which release the fleet runs, because no host runs one and none was ever signed (O(kind=reconcile)).
+  returned: always
+  type: bool
 app:
   description: Name of the application.
   returned: always

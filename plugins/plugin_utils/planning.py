@@ -23,6 +23,8 @@ Report = Mapping[str, Any]
 
 #: Free bytes on a host beyond what staging takes.
 RESERVE_BYTES = 64 * 1024 * 1024
+#: What stands in the way where no host runs a release, and none was ever signed.
+NOTHING_KNOWN = "There is no signed desired state, and no release that most hosts run (nothing on any). Say which one with -e version=..."
 
 
 class Target(NamedTuple):
@@ -184,6 +186,8 @@ def reconcile_goal(reports: Mapping[str, Report], desired: Desired | None, newes
     most = ranked[0][0] if ranked and (len(ranked) == 1 or ranked[0][1] > ranked[1][1]) else None
     listed = ", ".join(f"{release} on {count}" for release, count in lives.most_common()) or "nothing on any"
     if desired is None:
+        if not lives:
+            raise ValueError(NOTHING_KNOWN)
         if most is None:
             raise ValueError(f"There is no signed desired state, and no release that most hosts run ({listed}). Say which one with -e version=...")
         return str(most).rpartition("-")[0]

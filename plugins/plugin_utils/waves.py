@@ -60,13 +60,21 @@ def spread(sizes: Sequence[int], hosts: Sequence[str], absent: Collection[str]) 
     return [*found, size] if size else found
 
 
+def healthy(min_healthy: int | str, hosts: int) -> int:
+    """How many of the fleet's ``hosts`` stay in service: a number, or a share such as ``50%`` (rounded down).
+
+    Raises ValueError, in words, where it is neither.
+    """
+    return _count(min_healthy, hosts, "rollout_min_healthy", "50%")
+
+
 def capacity(min_healthy: int | str, hosts: int, serving: int) -> int:
     """How many hosts may leave at a time, at least one, where ``serving`` of the fleet's ``hosts`` are in service now.
 
     ``min_healthy`` is the number that stay in service, or a share of the fleet such as ``50%`` (rounded down). A fleet where nothing is
     in service has nothing to lose. Raises ValueError, in words, where it is neither, or where no host may leave.
     """
-    kept = _count(min_healthy, hosts, "rollout_min_healthy", "50%")
+    kept = healthy(min_healthy, hosts)
     if serving == 0:
         return hosts
     if kept >= serving:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 
 from conftest import Fleet, long, under_load
+from test_04_refusals import broken, refused
 
 
 def phases(output: str) -> dict[str, float]:
     """Seconds of each phase as the run shows them."""
     return {name: float(seconds) for name, seconds in re.findall(r"- '?([a-z ]+): ([0-9.]+) s", output)}
+
+
+def ask_lock(asked: dict[str, object]) -> str:
+    """The command that does something with the lock, on the host that keeps it."""
+    return f"python3 -I /usr/local/lib/tossable/current lock storefront '{json.dumps({'environment': 'lab', **asked})}'"
+
+
+def seen_down(fleet: Fleet, host: str) -> None:
+    """Wait until no load balancer sends requests to the host."""
+    deadline = time.monotonic() + 30
+    while any(servers[host].startswith("UP") for servers in fleet.statuses().values()):
+        assert time.monotonic() < deadline, f"{host} is still up: {fleet.statuses()}"
+        time.sleep(0.2)
 
 
 def test_an_application_host_is_tossed_without_a_failed_request(fleet: Fleet) -> None:
@@ -28,9 +44,48 @@ def test_an_application_host_is_tossed_without_a_failed_request(fleet: Fleet) ->
 
 
 @long
+def test_a_host_of_a_mixed_fleet_comes_back_to_what_the_fleet_runs(fleet: Fleet) -> None:
+    """Its first sibling is a canary of another release."""
+    fleet.deploy("1.0.0")
+    fleet.deploy("1.1.0", "--limit", "app1")
+    shown = fleet.must("playbooks/toss.yml", "-e", "target=app2", "-e", "confirm=app2").output
+    assert "app2 equals app3" in shown
+    assert fleet.releases() == {"app1": "1.1.0", "app2": "1.0.0", "app3": "1.0.0", "app4": "1.0.0"}
+    fleet.must("playbooks/reconcile.yml")
+    fleet.settled("1.0.0")
+
+
+@long
 def test_the_load_balancer_is_tossed_and_serves_again(fleet: Fleet) -> None:
+    """It is the only one, so it is compared with itself; and an application that was in maintenance still is."""
+    fleet.must("playbooks/maintenance.yml", "-e", "state=on", "-e", "message='Back at six.'", "-e", "reason='the database moves'", "-e", "by=ada")
     shown = fleet.must("playbooks/toss.yml", "-e", "target=lb1", "-e", "confirm=lb1").output
     assert "in all" in phases(shown)
+    assert "lb1 equals what it was before" in shown
+    told = fleet.must("playbooks/status.yml").message()
+    assert "storefront is in maintenance at lb1 since 20" in told
+    assert 'by ada, because: the database moves; clients read: "Back at six."' in told
+    fleet.must("playbooks/maintenance.yml", "-e", "state=off")
+    fleet.settled("1.0.0")
+
+
+def test_nothing_is_tossed_while_somebody_deploys(fleet: Fleet) -> None:
+    words = ("run", "by", "reason", "what", "account", "controller", "boot", "namespace")
+    taken = {"operation": "acquire", "owner": {**dict.fromkeys(words, "another"), "pid": 1, "started": 0}, "seconds": 120}
+    with broken(fleet, "ops1", ask_lock(taken), ask_lock({"operation": "break", "by": "ada", "reason": "nobody has it"})):
+        assert fleet.lock() is not None
+        options = ("-e", "target=app2", "-e", "confirm=app2", "-e", "lock_wait=0")
+        refused(fleet, "another run has the lock of storefront in lab: another", options=options, playbook="playbooks/toss.yml")
+
+
+def test_a_host_that_the_others_cannot_do_without_is_not_tossed(fleet: Fleet) -> None:
+    """Three of four are to stay, and one is down already."""
+    options = ("-e", "target=app2", "-e", "confirm=app2", "-e", "rollout_min_healthy=3")
+    with broken(fleet, "app3", "systemctl stop storefront-web.service", "systemctl start storefront-web.service"):
+        seen_down(fleet, "app3")
+        told = ("app2 was not touched: without it 2 of 4 hosts would be in service", "Not in service: app3 (lb1 says DOWN", "-e \"force='why'\"")
+        refused(fleet, *told, options=options, playbook="playbooks/toss.yml")
+        assert fleet.lock() is None
     fleet.settled("1.0.0")
 
 

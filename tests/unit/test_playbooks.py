@@ -52,6 +52,14 @@ def test_a_group_without_hosts_is_named_before_anything_is_asked(tmp_path: Path,
         assert told in refusal(where, playbook, "-e", "version=1.0.0")
 
 
+def test_a_machine_that_nobody_here_could_make_again_is_not_touched(tmp_path: Path) -> None:
+    where = inventory(tmp_path, app=["app1", "app2"], lb=["lb1"], ops=["ops1"])
+    said = refusal(where, "playbooks/toss.yml", "-e", "target=app1", "-e", "confirm=app1")
+    assert "app1 was not touched: nobody here could make it again." in said
+    assert "does not say machine_name, machine_image, machine_network, machine_address for it" in said
+    assert "Leave" not in said
+
+
 @pytest.mark.parametrize("missing", ["app", "ops"])
 @pytest.mark.parametrize("playbook", ["playbooks/site.yml", "playbooks/toss.yml"])
 def test_nothing_is_provisioned_or_tossed_without_a_group_that_it_needs(tmp_path: Path, missing: str, playbook: str) -> None:

@@ -15,6 +15,8 @@ export LC_ALL=C
         -printf 'file %p %m %u %g ' -exec sh -c 'sha256sum <"$1"' _ {} \;
     # One that signs itself has a key of its own; the name of each says what it was made from.
     [ ! -d /etc/haproxy/certificates ] || find /etc/haproxy/certificates -type f -printf 'file %p %m %u %g\n'
+    # Which applications are in maintenance. Since when and why may differ between two load balancers.
+    [ ! -f /var/lib/tossable/maintenance.map ] || awk '!/^#/ && NF == 2 {print "maintenance", $1}' /var/lib/tossable/maintenance.map
     # The feature flags that are live, which are not the host's own to choose.
     [ ! -f /var/lib/tossable/flags/flags.json ] || find /var/lib/tossable/flags/flags.json \
         -printf 'file %p %m %u %g ' -exec sh -c 'sha256sum <"$1"' _ {} \;

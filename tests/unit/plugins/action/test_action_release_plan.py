@@ -10,6 +10,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.tossable.fleet.plugins.action import contract_plan
 from ansible_collections.tossable.fleet.plugins.action import release_plan as action
+from ansible_collections.tossable.fleet.plugins.module_utils.host.desired import Desired
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
 from ansible_collections.tossable.fleet.plugins.module_utils.host.manifest import Archive, Entry, Manifest
 
@@ -81,6 +82,32 @@ def test_a_plan_says_where_no_load_balancer_is_asked() -> None:
     assert said in "\n".join(plan()["summary"])
     servers = {host: {"status": "UP"} for host in ("app1", "app2", "app3")}
     assert said not in "\n".join(plan(balancers={"lb1": {"backends": {"shop": servers}, "trouble": None}})["summary"])
+
+
+@pytest.mark.usefixtures("store")
+def test_a_host_that_joins_goes_to_what_was_signed_else_to_what_most_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of the siblings is the odd one out: a canary that is new, or a host that was left behind."""
+    mixed = {"app1": report(live=NEW), "app2": report(), "app3": report(), "app4": report(live=None, release=None)}
+    signed = Desired("shop", "lab", "deploy", NEW, "2", "b" * 64, "", "r", 3, "")
+    monkeypatch.setattr(action, "_desired_state", lambda _given: None)
+    assert plan(kind="reconcile", version=None, reports=mixed)["release"] == OLD
+    monkeypatch.setattr(action, "_desired_state", lambda _given: signed)
+    alone = plan(kind="reconcile", version=None, reports={"app4": mixed["app4"]})
+    assert (alone["release"], alone["nothing_known"]) == (NEW, False)
+
+
+@pytest.mark.usefixtures("store")
+def test_where_nothing_is_known_the_plan_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(_given: dict[str, Any]) -> None:
+        raise HostError("The artifact store does not answer.")
+
+    bare = {"app4": report(live=None, release=None)}
+    monkeypatch.setattr(action, "_desired_state", lambda _given: None)
+    assert plan(kind="reconcile", version=None, reports=bare)["nothing_known"]
+    even = {**bare, "app1": report(), "app2": report(live=NEW)}
+    assert not plan(kind="reconcile", version=None, reports=even)["nothing_known"]
+    monkeypatch.setattr(action, "_desired_state", down)
+    assert not plan(kind="reconcile", version=None, reports=bare)["nothing_known"]
 
 
 def test_a_plan_that_nothing_is_in_the_way_of(store: dict[str, Manifest]) -> None:
