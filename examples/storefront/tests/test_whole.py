@@ -221,7 +221,7 @@ def test_a_flag_is_switched_while_it_runs(start: Callable[..., Shop], tmp_path: 
 
 
 def test_a_percentage_is_kept_by_the_visitors_cookie(start: Callable[..., Shop], tmp_path: Path) -> None:
-    half = {"targeting": {"fractional": [{"cat": ["recommendations:", {"var": "targetingKey"}]}, ["on", 50], ["off", 50]]}}
+    half: dict[str, object] = {"targeting": {"fractional": [{"cat": ["recommendations:", {"var": "targetingKey"}]}, ["on", 50], ["off", 50]]}}
     path = tmp_path / "flags.json"
     flag_file(path, 1, recommendations=half)
     shop = start(flags=path).wait()
