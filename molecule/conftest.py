@@ -5,24 +5,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
-import yaml
-
-LAB = Path(__file__).resolve().parent.parent / "build" / "labs" / "molecule"
-SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "")
-
-
-def scenario_hosts() -> dict[str, dict[str, Any]]:
-    """The inventory variables of this scenario's hosts, by host name; empty where the scenario has none."""
-    inventory = yaml.safe_load((LAB / "inventory" / "hosts.yml").read_text(encoding="utf-8"))["all"]
-    group = (inventory["children"] or {}).get(SCENARIO) or {}
-    return {name: inventory["vars"] | variables for name, variables in (group.get("hosts") or {}).items()}
+from outside import scenario_hosts
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -15,10 +15,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 ROOT = Path(__file__).resolve().parent.parent
 INVENTORY = ROOT / "build" / "labs" / "molecule" / "inventory" / "hosts.yml"
 KEY = ROOT / "build" / "labs" / "molecule" / "id_ed25519"
+SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "")
 ANSWER_SECONDS = 1.5  # a port that is open answers within a millisecond here; a dropped packet never does
+
+
+def scenario_hosts() -> dict[str, dict[str, Any]]:
+    """The inventory variables of this scenario's hosts, by host name; empty where the scenario has none."""
+    inventory = yaml.safe_load(INVENTORY.read_text(encoding="utf-8"))["all"]
+    group = (inventory["children"] or {}).get(SCENARIO) or {}
+    return {name: inventory["vars"] | variables for name, variables in (group.get("hosts") or {}).items()}
 
 
 def reaches(address: str, port: int) -> bool:

@@ -71,10 +71,10 @@ def servers(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], por
     return [{"name": host, "address": hostvars[host].get("ansible_host", host), "port": port, **agent} for host in hosts]
 
 
-def wave_sizes(waves: Sequence[int | str], hosts: int) -> list[int]:
-    """Numbers of hosts, wave by wave; raise in words where they do not add up to all."""
+def wave_sizes(waves: Sequence[int | str], hosts: int, name: str = "rollout_waves") -> list[int]:
+    """Numbers of hosts, wave by wave, for a play's ``serial``; raise in words, which name the variable, where they do not add up to all."""
     try:
-        return wave_words.sizes(waves, hosts)
+        return wave_words.sizes(waves, hosts, name)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from None
 

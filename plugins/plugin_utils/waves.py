@@ -12,25 +12,24 @@ from collections.abc import Collection, Sequence
 _PERCENT = re.compile(r"(100|[1-9]?[0-9])%")
 
 
-def sizes(waves: Sequence[int | str], hosts: int) -> list[int]:
+def sizes(waves: Sequence[int | str], hosts: int, name: str = "rollout_waves") -> list[int]:
     """Numbers of hosts, wave by wave, that together are all ``hosts``.
 
     A wave is a number of hosts, or a share of the whole fleet such as ``25%`` (rounded down, at least one host), as in Ansible's
-    `serial`; the last one takes at most what is left. Raises ValueError, in words for an operator, where a wave is neither, or
-    where hosts would be left over.
+    `serial`; the last one takes at most what is left. Raises ValueError, in words for an operator who set ``name``, where a wave is
+    neither, or where hosts would be left over.
     """
     if not isinstance(waves, Sequence) or isinstance(waves, str) or not waves:
-        raise ValueError(f"rollout_waves is {waves!r}, expected a list such as [1, '25%', '100%']")
+        raise ValueError(f"{name} is {waves!r}, expected a list such as [1, '25%', '100%']")
     left, found = hosts, []
     for wave in waves:
-        size = min(_size(wave, hosts), left)
+        size = min(_size(wave, hosts, name), left)
         if size:
             found.append(size)
         left -= size
     if left:
         raise ValueError(
-            f"rollout_waves {list(waves)!r} leaves {left} of {hosts} hosts on the old release. "
-            "End the list with '100%', the hosts that are left by then"
+            f"{name} {list(waves)!r} leaves {left} of {hosts} hosts on the old release. End the list with '100%', the hosts that are left by then"
         )
     return found
 
@@ -101,11 +100,11 @@ def _count(words: int | str, hosts: int, name: str, example: str) -> int:
     raise ValueError(f"{name} is {words!r}, expected a number of hosts or a share such as '{example}'")
 
 
-def _size(wave: int | str, hosts: int) -> int:
+def _size(wave: int | str, hosts: int, name: str) -> int:
     if isinstance(wave, str) and wave.isdigit():
         wave = int(wave)
     if isinstance(wave, int) and not isinstance(wave, bool) and wave > 0:
         return wave
     if isinstance(wave, str) and (found := _PERCENT.fullmatch(wave.strip())) and found[1] != "0":
         return max(1, hosts * int(found[1]) // 100)
-    raise ValueError(f"rollout_waves holds {wave!r}, expected a number of hosts above 0 or a share such as '25%'")
+    raise ValueError(f"{name} holds {wave!r}, expected a number of hosts above 0 or a share such as '25%'")

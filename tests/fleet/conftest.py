@@ -326,7 +326,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Note each case that ran, what came of it and its figures; a skipped one did not run."""
     outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
+    report = outcome.get_result()  # type: ignore[attr-defined]  # pytest types it as None
     if report.when == "call" and not report.skipped and item.get_closest_marker("torture"):
         RAN.append(item.nodeid)
         figures = FIGURES if report.passed else {}

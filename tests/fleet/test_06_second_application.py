@@ -32,7 +32,11 @@ def test_a_second_application_is_released_beside_the_first(fleet: Fleet) -> None
 @long
 def test_a_program_of_node_js_that_is_not_ours_is_released_by_variables_alone(fleet: Fleet) -> None:
     before = fleet.journal("storefront")
-    fleet.must("playbooks/app.yml", *NODE)
+    refused = fleet.play("playbooks/app.yml", *NODE, "-e", '{"site_waves": [1]}')
+    assert refused.code != 0
+    assert "site_waves [1] leaves 3 of 4 hosts" in refused.message()
+    prepared = fleet.must("playbooks/app.yml", *NODE, "-e", '{"site_waves": [1, "100%"]}')
+    assert prepared.output.count("PLAY [Prepare the application hosts for serve]") == 2, "one host first, then the others"
     for version in ("14.2.6", "14.2.7"):
         fleet.must("playbooks/build.yml", *NODE, "-e", f"version={version}")
     fleet.deploy("14.2.6", *NODE)

@@ -75,4 +75,4 @@ def parse(text: str) -> Faults:
             found[name.replace("-", "_")] = float(match[1])
         else:
             raise ValueError(f"unknown fault {word!r}: expected one of those in {__name__}, such as never-ready, error-rate:0.05 or slow:500ms")
-    return Faults(**found)  # type: ignore[arg-type]
+    return Faults(**found)  # type: ignore[arg-type]  # each value was read as what its field takes

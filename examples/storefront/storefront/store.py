@@ -10,6 +10,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 ORDERS = "orders.jsonl"
 SOLD = "sold.json"
@@ -61,7 +62,7 @@ def heartbeat_age(shared: Path) -> float:
     return float("nan") if at is None else max(0.0, time.time() - at)
 
 
-def _read(path: Path) -> dict:  # type: ignore[type-arg]
+def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -69,7 +70,7 @@ def _read(path: Path) -> dict:  # type: ignore[type-arg]
     return found if isinstance(found, dict) else {}
 
 
-def _write(path: Path, document: dict) -> None:  # type: ignore[type-arg]
+def _write(path: Path, document: dict[str, Any]) -> None:
     beside = path.with_suffix(".new")
     beside.write_text(json.dumps(document, sort_keys=True), encoding="utf-8")
     beside.replace(path)

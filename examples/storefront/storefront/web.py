@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 import prometheus_client
 import uvicorn
+from openfeature.evaluation_context import EvaluationContext
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -89,7 +90,7 @@ class Shop:
         if new and self.faults.fails_in_checkout(self.checkouts):
             raise InjectedError(f"number {self.checkouts} with the new checkout fails on purpose")
 
-    def who(self, request: Request) -> tuple[flags.EvaluationContext, str]:
+    def who(self, request: Request) -> tuple[EvaluationContext, str]:
         """The user as the flags see them, and the cookie that a new visitor is given: whoever comes again gets the same share of a percentage."""
         known = request.cookies.get(VISITOR, "")[:64]
         visitor = known or secrets.token_hex(8)

@@ -236,7 +236,7 @@ def test_json_that_is_no_set_of_flags_leaves_what_was_read_before(start: Callabl
 
 
 def test_a_percentage_is_kept_by_the_visitors_cookie(start: Callable[..., Shop], tmp_path: Path) -> None:
-    half = {"targeting": {"fractional": [{"cat": ["recommendations:", {"var": "targetingKey"}]}, ["on", 50], ["off", 50]]}}
+    half: dict[str, object] = {"targeting": {"fractional": [{"cat": ["recommendations:", {"var": "targetingKey"}]}, ["on", 50], ["off", 50]]}}
     path = tmp_path / "flags.json"
     flag_file(path, 1, recommendations=half)
     shop = start(flags=path).wait()

@@ -10,6 +10,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ def agent(host: Any) -> str:
 def prop(host: Any, unit: str, name: str) -> str:
     """A property of a systemd unit."""
     return str(host.check_output(f"systemctl show --value --property={name} {unit}"))
+
+
+def runs_anew(host: Any, pid: str) -> bool:
+    """Whether the worker runs, and as another process than this one."""
+    return prop(host, "probe-worker.service", "MainPID") not in (pid, "0")
 
 
 @pytest.fixture
@@ -196,7 +202,7 @@ def test_a_process_that_dies_is_started_again(host: Any) -> None:
     for signal in ("KILL", "TERM"):
         pid = wait_for("worker", 10, lambda: prop(host, "probe-worker.service", "MainPID").strip("0\n"))
         host.check_output(f"systemctl kill --kill-whom=main --signal={signal} probe-worker.service")
-        wait_for("new worker", 10, lambda pid=pid: prop(host, "probe-worker.service", "MainPID") not in (pid, "0"))
+        wait_for("new worker", 10, partial(runs_anew, host, pid))
     host.check_output("systemctl restart probe-worker.service")
 
 

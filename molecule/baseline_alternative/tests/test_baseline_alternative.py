@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import testinfra
-from conftest import scenario_hosts
-from outside import reaches, ssh, within
+from outside import reaches, scenario_hosts, ssh, within
 
 PORTS = (8001, 8002, 8004, 8010, 8012)
 
@@ -23,13 +23,18 @@ def address(host: Any) -> str:
     return str(host.backend.hostname)
 
 
+def listens(host: Any, port: int) -> bool:
+    """Whether a program on the host waits for connections to this port."""
+    return str(host.run(f"ss -Hltn sport = :{port}").stdout) != ""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _listeners(host: Any) -> Iterator[None]:
     """Programs on the host that listen on every port asked about, so that a closed one is closed by the firewall."""
     for port in PORTS:
         host.check_output(f"systemd-run --quiet --collect --unit=listener-{port} python3 -m http.server --directory /var/empty {port}")
     for port in PORTS:
-        within(15, lambda port=port: host.run(f"ss -Hltn sport = :{port}").stdout != "", f"something listens on port {port}")  # type: ignore[misc]
+        within(15, partial(listens, host, port), f"something listens on port {port}")
     yield
     host.check_output("systemctl stop 'listener-*'")
 

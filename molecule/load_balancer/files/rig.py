@@ -25,6 +25,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 ADMIN_SOCKET = "/run/haproxy/admin.sock"
@@ -174,6 +175,16 @@ def status(server: Server) -> str:
     return next(row["status"] for row in rows if (row["pxname"], row["svname"]) == ("shop", server.name))
 
 
+def is_up(server: Server) -> bool:
+    """Whether HAProxy sends it requests."""
+    return status(server) == "UP"
+
+
+def is_idle(server: Server) -> bool:
+    """Whether no connection stands on the server's port."""
+    return established(server) == 0
+
+
 def established(server: Server) -> int:
     """Connections that stand on the server's port (state 01 of /proc/net/tcp)."""
     with open("/proc/net/tcp", encoding="ascii") as table:
@@ -188,7 +199,7 @@ async def both() -> tuple[Server, Server]:
         await server.start()
         await server.speak()
     for server in servers:
-        await until(lambda server=server: status(server) == "UP", f"{server.name} UP")  # type: ignore[misc]
+        await until(partial(is_up, server), f"{server.name} UP")
     return servers
 
 
@@ -218,9 +229,9 @@ async def roll(rounds: int, reload: bool) -> dict[str, Any]:
     for number in range(rounds):
         server = servers[number % 2]
         drained = await server.announce("drain")
-        await until(lambda server=server: established(server) == 0, f"{server.name}: no connections")  # type: ignore[misc]
+        await until(partial(is_idle, server), f"{server.name}: no connections")
         await server.announce("maint")
-        await until(lambda server=server: established(server) == 0, f"{server.name}: still no connections")  # type: ignore[misc]
+        await until(partial(is_idle, server), f"{server.name}: still no connections")
         late += [round(accepted - drained, 4) for accepted in server.requests if accepted > drained]
         lost += await server.stop()
         await asyncio.sleep(0.05)

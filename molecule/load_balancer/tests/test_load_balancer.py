@@ -14,11 +14,10 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from conftest import scenario_hosts
-from outside import ROOT, Run, play, within
+from outside import ROOT, Run, play, scenario_hosts, within
 
 PLAYBOOK = ROOT / "molecule" / "load_balancer" / "converge.yml"
 MAINTENANCE = ROOT / "molecule" / "load_balancer" / "maintenance.yml"
@@ -52,8 +51,16 @@ def rig(host: Any, *words: str) -> dict[str, Any]:
     return result
 
 
-def get(address: str, port: int, path: str = "/", seconds: float = 10, **headers: str) -> http.client.HTTPResponse:
-    """One request from outside, by TLS on the ports that speak it; its body is read."""
+class Answer(NamedTuple):
+    """What came back, read to its end."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+def get(address: str, port: int, path: str = "/", seconds: float = 10, **headers: str) -> Answer:
+    """One request from outside, by TLS on the ports that speak it."""
     connection: http.client.HTTPConnection
     if port in (443, 444):
         connection = http.client.HTTPSConnection(address, port, timeout=seconds, context=ssl._create_unverified_context())
@@ -61,15 +68,15 @@ def get(address: str, port: int, path: str = "/", seconds: float = 10, **headers
         connection = http.client.HTTPConnection(address, port, timeout=seconds)
     connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
     response = connection.getresponse()
-    response.body = response.read()  # type: ignore[attr-defined]
+    answer = Answer(response.status, response.headers, response.read())
     connection.close()
-    return response
+    return answer
 
 
-def seen(response: http.client.HTTPResponse) -> dict[str, Any]:
+def seen(response: Answer) -> dict[str, Any]:
     """What arrived at the server that answered."""
     assert response.status == 200, response.status
-    found: dict[str, Any] = json.loads(response.body)  # type: ignore[attr-defined]
+    found: dict[str, Any] = json.loads(response.body)
     return found
 
 
@@ -277,9 +284,9 @@ def changed(done: Run) -> int:
     return sum(int(count) for count in re.findall(r"changed=(\d+)", done.output))
 
 
-def body(response: http.client.HTTPResponse) -> str:
+def body(response: Answer) -> str:
     """What a client reads."""
-    return str(response.body.decode())  # type: ignore[attr-defined]
+    return response.body.decode()
 
 
 WISH = {"state": "on", "message": '<b>Back at six</b>, 100% "sure" \u00e9', "reason": "the database moves", "by": "ada", "retry_after": 77}

@@ -10,8 +10,7 @@ import subprocess
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import scenario_hosts
-from outside import INVENTORY, ROOT, Run, play, podman
+from outside import INVENTORY, ROOT, Run, play, podman, scenario_hosts
 
 SCENARIO = ROOT / "molecule" / "machine"
 TARGET, SIBLING = "machine-bookworm", "machine-sibling-bookworm"

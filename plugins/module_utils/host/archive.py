@@ -125,7 +125,7 @@ def _read(archive: IO[bytes], manifest: Manifest, destination: str | None) -> Un
     stream = _Bounded(stdout, limit)
     try:
         # Named beforehand, because a tar that cannot even be opened must not leave the process behind.
-        with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8") as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8") as tar:  # type: ignore[call-overload]  # a stream needs no more than read
             for member in tar:
                 _copy(tar, member, check.tick(member), destination)
         while stream.read(CHUNK):

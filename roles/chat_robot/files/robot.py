@@ -79,7 +79,7 @@ def run_playbook(settings: dict[str, Any], verb: str, given: dict[str, str]) -> 
     return next((line for text in reversed(failures) for line in text.strip().splitlines()), f"the playbook ended with {done.rc}")
 
 
-class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]
+class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]  # irc has no types
     """Listens in one channel, and to those who write to it directly."""
 
     def __init__(self, settings: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ name=$1 timeout=$2
 
 if [ $# -gt 2 ]; then
     account=$3 host_key=$4 authorized_keys=$5
+    # Three words, to be split: user, group, home.
     # shellcheck disable=SC2046
     set -- $(podman cp "$name:/etc/passwd" - | tar -xO | awk -F: -v account="$account" '$1 == account {print $3, $4, $6}')
     if [ $# -ne 3 ]; then

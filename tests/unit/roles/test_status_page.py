@@ -250,7 +250,7 @@ def drawn(tmp_path: Path) -> Any:
         found = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in tmp_path.rglob("*.html")}
         return {str(path.relative_to(tmp_path / "site")) for path, seen in found.items() if seen != (before.get(path), inodes.get(path))}
 
-    draw.folder = tmp_path / "site"  # type: ignore[attr-defined]
+    draw.folder = tmp_path / "site"  # type: ignore[attr-defined]  # where tests look for what it drew
     return draw
 
 

@@ -24,7 +24,7 @@ class Controller(action.ActionModule):
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder / "ops1"
         self.spool = folder / "spool"
-        self.trouble: Exception | None = None
+        self.trouble: BaseException | None = None
         self.deaf = False
         self._task = types.SimpleNamespace(check_mode=False)
 
@@ -95,7 +95,7 @@ def test_a_record_whose_answer_was_lost_is_written_once(controller: Controller) 
 
 
 def test_a_controller_that_dies_while_it_asks_has_kept_the_record(controller: Controller) -> None:
-    controller.trouble = KeyboardInterrupt()  # type: ignore[assignment]
+    controller.trouble = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         controller.write(started("a"))
     controller.trouble = None

@@ -53,8 +53,10 @@ def test_hosts_become_servers_of_a_backend() -> None:
 
 def test_a_wrong_wave_list_is_an_error_in_words() -> None:
     assert fleet.wave_sizes([1, "100%"], 3) == [1, 2]
-    with pytest.raises(AnsibleFilterError, match="leaves 2 of 3 hosts"):
+    with pytest.raises(AnsibleFilterError, match=r"rollout_waves \[1\] leaves 2 of 3 hosts"):
         fleet.wave_sizes([1], 3)
+    with pytest.raises(AnsibleFilterError, match="site_waves holds 'half'"):
+        fleet.wave_sizes(["half"], 3, "site_waves")
 
 
 def test_a_version_that_is_a_number_is_no_version() -> None:

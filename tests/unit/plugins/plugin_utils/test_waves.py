@@ -51,7 +51,7 @@ def test_capacity(kept: int | str, hosts: int, serving: int, capacity: int) -> N
 @pytest.mark.parametrize(("kept", "serving"), [(4, 4), ("100%", 4), (5, 4), ("50%", 2), (-1, 4), ("half", 4), (True, 4), (None, 4), ("101%", 4)])
 def test_a_capacity_that_lets_nobody_switch_is_refused(kept: object, serving: int) -> None:
     with pytest.raises(ValueError, match="rollout_min_healthy"):
-        waves.capacity(kept, 4, serving)  # type: ignore[arg-type]
+        waves.capacity(kept, 4, serving)  # type: ignore[arg-type]  # what an inventory may hold
 
 
 @given(st.lists(st.integers(1, 40)), st.integers(1, 10))
@@ -71,7 +71,7 @@ def test_a_list_that_leaves_hosts_out_is_refused(words: list[int | str]) -> None
 @pytest.mark.parametrize("words", [[], "100%", [0], [True], ["0%"], ["101%"], ["half"], [-1]])
 def test_what_is_no_wave_is_refused_by_name(words: object) -> None:
     with pytest.raises(ValueError, match="rollout_waves"):
-        waves.sizes(words, 4)  # type: ignore[arg-type]
+        waves.sizes(words, 4)  # type: ignore[arg-type]  # what an inventory may hold
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_failure_budget(words: int | str, hosts: int, budget: int) -> None:
 @pytest.mark.parametrize("words", [-1, "few", None, True, "101%", [], 0.5])
 def test_what_is_no_budget_is_refused_by_name(words: object) -> None:
     with pytest.raises(ValueError, match="rollout_failure_budget"):
-        waves.failure_budget(words, 4)  # type: ignore[arg-type]
+        waves.failure_budget(words, 4)  # type: ignore[arg-type]  # what an inventory may hold
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.lists(WAVE))
