@@ -122,15 +122,15 @@ def test_hosts_that_do_not_begin_alike_are_not_measured(told: Told | None, said:
     others = [Heard("ops1", Told(now, 3, None)), Heard("app2", Told(now, 3, True))]
     one = Heard("app1", told._replace(at=now + told.at) if told else None)
     with pytest.raises(BenchError, match=said):
-        flag_bench.alike([*others, one])  # type: ignore[list-item]
-    assert flag_bench.alike(others).value is True  # type: ignore[arg-type]
+        flag_bench.alike([*others, one])  # type: ignore[list-item]  # one that told nothing is what is refused
+    assert flag_bench.alike(others).value is True  # type: ignore[arg-type]  # all of these told something
 
 
 def test_a_host_whose_application_keeps_the_old_value_is_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(flag_bench, "typed", lambda *_given: (100.0, 0.5, 2.0))
     hosts = [Heard("app1", Told(101.5, 8, True)), Heard("app2", Told(101.0, 8, False)), Heard("app3", None), Heard("app4", Told(101.25, 8, True))]
     ops = Heard("ops1", Told(101.0, 8, None))
-    run, generation = flag_bench.switch("on", 7, ops, hosts, "", tmp_path, tmp_path / "log")  # type: ignore[arg-type]
+    run, generation = flag_bench.switch("on", 7, ops, hosts, "", tmp_path, tmp_path / "log")  # type: ignore[arg-type]  # all of these told something
     assert (run, generation) == (Run(0.5, 1.0, 1.25, 1.5, 2.0, ("app2", "app3")), 8)
 
 
