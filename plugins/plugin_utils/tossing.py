@@ -29,7 +29,7 @@ def obstacle(
     answering = {name: balancer for name, balancer in balancers.items() if not balancer.get("trouble")}
     fleet, serving = planning.in_service(alive, answering.values(), backend, dead)
     others = {host: report for host, report in alive.items() if host != target}
-    _, left = planning.in_service(others, answering.values(), backend, {*dead, target})
+    _fleet, left = planning.in_service(others, answering.values(), backend, {*dead, target})
     kept = waves.healthy(min_healthy, fleet)
     if left >= kept or left == serving:
         return ""
