@@ -83,8 +83,9 @@ def _told(action: str, result: Mapping[str, Any]) -> dict[str, Any]:
         lock = result.get("lock")
         return {"run": lock.get("run")} if isinstance(lock, Mapping) and lock.get("run") else {}
     if action == "ledger":
-        record = result.get("record")
-        found = record if isinstance(record, Mapping) and record.get("event") == "ended" else {}
+        # Asked for each host that keeps a ledger, so it comes as a loop; all of them were told the same.
+        records = [one.get("record") for one in (result, *(result.get("results") or ())) if isinstance(one, Mapping)]
+        found = next((record for record in records if isinstance(record, Mapping) and record.get("event") == "ended"), {})
         return {word: found[word] for word in ("run", "kind", "outcome", "cause") if word in found}
     if action == "release_gate":
         return {word: result[word] for word in ("verdict", "line") if word in result}

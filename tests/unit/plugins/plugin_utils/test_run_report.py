@@ -65,7 +65,9 @@ def test_how_a_run_ended(tasks: list[Ended], failed: int, check: bool, outcome: 
 
 def test_the_ledger_and_the_report_tell_the_same_run_outcome_and_cause() -> None:
     record = {"event": "ended", "outcome": "failed", "cause": "app2: not healthy", "run": "r1", "kind": "deploy"}
-    found = told(report(fleet("deployment_lock", lock={"run": "r1", "token": 4}), fleet("ledger", record=record), counts={"app1": {"failed": 1}}))
+    # As the role asks for it: a loop over the hosts that keep a ledger, of which one may not have answered.
+    ledgers = fleet("ledger", results=[{"failed": True}, {"record": record}])
+    found = told(report(fleet("deployment_lock", lock={"run": "r1", "token": 4}), ledgers, counts={"app1": {"failed": 1}}))
     assert (found["run"], found["outcome"], found["cause"]) == ("r1", "failed", "app2: not healthy")
 
 
