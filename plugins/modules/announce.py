@@ -22,8 +22,9 @@ options:
     description:
       - Who is told, and what. Each is a dictionary of C(to), an address as apprise reads it, C(events), a list, and C(name), what the target is
         called where it has to be named. Without C(events) all of them.
-      - The events are C(started), C(interrupted) (the run goes on with one that was), C(wave), C(gate), C(recovering), C(staged)
-        (with C(--tags stage)), C(deployed), C(rolled_back), C(failed) and C(flag) (feature flags were switched).
+      - The events are C(started), C(interrupted) (the run took the lock over from one that was), C(wave), C(gate), C(recovering),
+        C(staged) (with C(--tags stage)), C(deployed), C(rolled_back), C(failed), C(flag) (feature flags were switched), C(unlock), C(maintenance)
+        and C(toss).
       - An address may hold a secret. It is in no output; in the folder, which only the account of the controller can read, until it was used.
     type: list
     elements: raw

@@ -86,8 +86,8 @@ def whole(story: Mapping[str, Any], event: Mapping[str, Any], now: datetime) -> 
 def line(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
     """One event in one line, whatever the texts of others in it contain."""
     head = f"{story['kind']} {story['app']} {story['version']} in {story['environment']}"
-    if story["kind"] == "flag":
-        head = f"flags in {story['environment']}:"
+    if not story["version"]:
+        head = f"flags in {story['environment']}:" if story["kind"] == "flag" else f"{head}:"
     tail = f" (run {story['run']})"
     said = _clean(f"{head} {_WORDS[event['event']](story, event)}")
     room = LONGEST - len(tail)
@@ -137,11 +137,14 @@ def who(story: Mapping[str, Any]) -> str:
 
 
 def _started(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
+    ordered = f", by {who(story)}" + (f", because: {story['reason']}" if story["reason"] else "")
+    if "migrations" in event:
+        return f"started: {', '.join(event['migrations']) or 'no migration is pending'}{ordered}"
     moving = [move for move in event["hosts"].values() if move["changes"]]
     left = ", ".join(sorted({move["from"] or "nothing" for move in moving}))
     where = f"on {_many(len(moving), 'host')} in {_many(len(event['waves']), 'wave')}"
     what = f"{left} -> {event['release']} {where}" if moving else "no host has to change"
-    return f"started: {what}, by {who(story)}" + (f", because: {story['reason']}" if story["reason"] else "")
+    return f"started: {what}{ordered}"
 
 
 def _interrupted(_story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
@@ -157,7 +160,7 @@ def _gate(_story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
     return f"gate of wave {event['number']} of {event['of']}: {verdict}{event['line']}"
 
 
-def _flag(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
+def _noted(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
     return f"{event['text']}, by {who(story)}, {'because: ' + story['reason'] if story['reason'] else 'no reason given'}"
 
 
@@ -180,7 +183,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str]] = {
     "deployed": _ended("deployed"),
     "rolled_back": _ended("rolled back"),
     "failed": _ended("failed"),
-    "flag": _flag,
+    **dict.fromkeys(("flag", "unlock", "maintenance", "toss"), _noted),
 }
 EVENTS = tuple(_WORDS)
 

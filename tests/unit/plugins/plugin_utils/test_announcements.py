@@ -105,6 +105,20 @@ def test_a_switch_of_flags_names_the_environment_and_what_was_switched() -> None
     assert ", by ada@desk, no reason given (run" in said({"event": "flag", "text": "x"}, kind="flag", reason="")
 
 
+@pytest.mark.parametrize("kind", ["unlock", "maintenance", "toss"])
+def test_what_is_no_run_is_told_as_it_was_noted(kind: str) -> None:
+    told = said({"event": kind, "text": "the lock of bo was broken"}, kind=kind, version="", reason="his laptop is gone")
+    assert told == f"{kind} storefront in lab: the lock of bo was broken, by ada@desk, because: his laptop is gone (run 20261125T100000Z-abcdef)"
+
+
+def test_contract_migrations_are_named() -> None:
+    assert "in lab started: a, b, by ada@desk, because: faster checkout (run" in said({"event": "started", "migrations": ["a", "b"]}, kind="contract")
+    assert "started: no migration is pending, by" in said({"event": "started", "migrations": []}, kind="contract")
+    assert "contract storefront 1.1.0 in lab failed after 3 s, by ada@desk: app1: no (run" in said(
+        {"event": "failed", "seconds": 3, "cause": "app1: no"}, kind="contract"
+    )
+
+
 def test_a_rollback_that_went_well_is_rolled_back_and_one_that_did_not_failed() -> None:
     assert announcements.outcome("rollback", {}, True, True, False) == "rolled_back"
     assert announcements.outcome("rollback", ABORTED, False, True, False) == "failed"
