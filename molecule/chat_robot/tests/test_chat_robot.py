@@ -62,6 +62,25 @@ def test_it_answers_without_a_ledger_and_with_one(host: Any, channel: Client) ->
     channel.wait(r"PRIVMSG ada :deploy storefront 1.1.0 in lab deployed after 41 s, by lin \(.*run 20261125T100000Z-abcdef\)")
 
 
+def test_it_tells_who_has_the_lock_and_that_a_run_without_it_was_interrupted(host: Any, channel: Client) -> None:
+    def lock(**asked: Any) -> None:
+        given = json.dumps({"environment": "lab", **asked})
+        host.run_expect([0], f"python3 -I /usr/local/lib/tossable/current lock storefront '{given}'")
+
+    host.run_expect([0], f"echo '{json.dumps({**RUN, 'event': 'started', 'at': TIMES['started'], 'version': '1.1.0'})}' > {LEDGER}")
+    owner = dict.fromkeys(("reason", "account", "controller", "boot", "namespace"), "") | {"pid": 1, "started": 1}
+    lock(operation="acquire", owner={**owner, "run": RUN["run"], "by": "lin", "what": "deploy 1.1.0"}, seconds=900)
+    try:
+        channel.say("robot", "lock")
+        channel.wait(r"PRIVMSG ada :lin has the lock since .* for deploy 1\.1\.0 \(run 20261125T100000Z-abcdef\)")
+        channel.say("robot", "status")
+        channel.wait(r"PRIVMSG ada :deploy storefront 1\.1\.0 in lab under way, by lin")
+    finally:
+        lock(operation="break", by="ada", reason="it is dead")
+    channel.say("robot", "status")
+    channel.wait(r"PRIVMSG ada :deploy storefront 1\.1\.0 in lab interrupted, by lin")
+
+
 def test_a_stranger_with_the_right_nick_is_refused_and_that_is_recorded(host: Any, channel: Client) -> None:
     host.run_expect([0], f"rm -f {LEDGER}")
     channel.say("#ops", "!deploy 1.2.0")
