@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit sanity browser molecule fleet torture-release bench gate-figures lab lab-down
+.PHONY: help setup demo demo-page test lint unit sanity browser molecule fleet torture-release bench gate-figures lab lab-down
 
 help: ## say what can be typed
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -12,6 +12,9 @@ setup: ## install what the rest needs, and say so
 
 demo: setup ## make a fleet, release to it twice under load, show the figures
 	@tools/demo.py
+
+demo-page: demo ## the same, then look at the status page that it leaves, in a real browser
+	@AFTER_DEMO=1 pytest -q tests/browser/test_after_a_demo.py
 
 test: ## everything that must hold: lint, unit, sanity, browser, molecule, fleet
 	@tools/setup bookworm trixie

@@ -83,7 +83,7 @@ def deploy_under_load(phases: Phases, version: str, url: str) -> tuple[float, Su
     return seconds, load.summary
 
 
-def report(phases: Phases, deployments: Sequence[dict[str, Any]], load: Summary, url: str) -> None:
+def report(phases: Phases, deployments: Sequence[dict[str, Any]], load: Summary, url: str, page: str) -> None:
     """Write build/demo.json and show the same as a table."""
     figures = {
         "deployments": deployments,
@@ -103,7 +103,7 @@ def report(phases: Phases, deployments: Sequence[dict[str, Any]], load: Summary,
     print(f"answers: half within {load['p50_ms']} ms, 99 of 100 within {load['p99_ms']} ms, the slowest {load['max_ms']} ms")
     activate = "" if "VIRTUAL_ENV" in os.environ else "    . .venv/bin/activate\n"
     print(f"""
-The fleet runs on. Look at it: {url}   Then type:
+The fleet runs on. Look at it: {url}   Who deployed what: {page}   Then type:
 
 {activate}    ansible-playbook playbooks/status.yml                     what is live where, since when, by whom
     ansible-playbook deploy.yml -e version={OLD}             release
@@ -120,13 +120,14 @@ def demonstrate(phases: Phases) -> int:
     hosts = len(known["app"]["hosts"])
     balancer = known["_meta"]["hostvars"][known["lb"]["hosts"][0]]["ansible_host"]
     url = f"http://{balancer}/"
+    page = f"http://{known['_meta']['hostvars'][known['ops']['hosts'][0]]['ansible_host']}:8088/"
     provision(phases, known)
     for version in (OLD, NEW):
         phases.run(f"build {version}", ["ansible-playbook", "playbooks/build.yml", "-e", f"version={version}"])
     deployments = [{"version": OLD, "seconds": round(deploy(phases, OLD), 2), "hosts": hosts}]
     seconds, load = deploy_under_load(phases, NEW, url)
     deployments.append({"version": NEW, "seconds": round(seconds, 2), "hosts": hosts})
-    report(phases, deployments, load, url)
+    report(phases, deployments, load, url, page)
     short = []
     if load["failed"]:
         short.append(f"{load['failed']} requests failed: {LOGS.relative_to(ROOT)}/demo-requests.jsonl has each of them")
