@@ -6,12 +6,19 @@ import ipaddress
 import json
 import re
 import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from conftest import NETWORK, Fleet, long
+import pytest
+from conftest import LAB, NETWORK, ROOT, Fleet, environment, long
 from irc_client import Client
 
 OPS = str(ipaddress.ip_network(NETWORK)[11])
+#: What of this repository is a checkout that plays, and where it lies on the robot's host.
+CHECKOUT = ("ansible.cfg", "deploy.yml", "galaxy.yml", "meta", "playbooks", "plugins", "roles", "collections", "inventories")
+THERE = "/srv/fleet"
 RUN = re.compile(r"\(run (\d{8}T\d{6}Z-[0-9a-f]{6})\)$")
 
 
@@ -44,6 +51,12 @@ def test_a_deployment_and_one_that_is_rolled_back_are_seen_in_the_channel(fleet:
             heard(watcher, "goes back: failed on app1: .*did not become healthy"),
             heard(watcher, "deploy storefront 6.6.6 in lab rolled back after .*: failed on app1: .*did not become healthy"),
         ]
+        for state in ("on", "off"):
+            fleet.must("playbooks/maintenance.yml", *told, "-e", f"state={state}", "-e", "by=ada", "-e", "reason='the database moves'")
+            heard(watcher, rf"maintenance storefront in lab: maintenance {state} at lb1, by ada, because: the database moves \(run \d")
+        fleet.must("playbooks/contract.yml", *told, "-e", "by=ada")
+        heard(watcher, r"contract storefront 1\.1\.0 in lab started: no migration is pending, by ada")
+        heard(watcher, r"contract storefront 1\.1\.0 in lab deployed after")
     journal = fleet.journal("storefront")["app1"]
     for of_one_run in (lines, back):
         (run,) = {match[1] for line in of_one_run if (match := RUN.search(line))}
@@ -66,3 +79,100 @@ def test_a_chat_that_hangs_delays_and_fails_nothing(fleet: Fleet, tmp_path: Path
     assert "announce[0].events: 'rolledback' is not known: there are started," in refused.message()
     assert "hunter2" not in refused.output
     fleet.settled("1.1.0")
+
+
+def packed(folder: Path, *names: str) -> bytes:
+    """Files of a folder as tar has them, links as links."""
+    return subprocess.run(["tar", "-C", str(folder), "--exclude=__pycache__", "-cf", "-", *names], stdout=subprocess.PIPE, check=True).stdout
+
+
+def unpack(host: str, where: str, archive: bytes) -> None:
+    """Put an archive's files into a folder of a host, everybody's to read."""
+    command = f"mkdir -p {where} && tar -C {where} --no-same-owner -xf - && chmod -R a+rX {where}"
+    subprocess.run(["podman", "exec", "--interactive", f"{LAB}-{host}", "sh", "-c", command], env=environment(), input=archive, check=True)
+
+
+@pytest.fixture
+def robot(fleet: Fleet) -> Iterator[None]:
+    """A robot as an operator sets it up: a checkout on the ops host, its key let in to every machine, and ada on its list."""
+    lab = fleet.inventory.parents[1]
+    unpack("ops1", THERE, packed(ROOT, *CHECKOUT))
+    unpack("ops1", f"{THERE}/inventories/lab", packed(fleet.inventory.parent, "hosts.yml"))
+    unpack("ops1", f"{THERE}/lab", packed(lab, "signing_key.pub", "known_hosts"))
+    with_files = {"lab_files": f"{THERE}/lab", "build_signing_key": "", "release_ledger_spool": "~/ledger", "force": "another test took it back"}
+    trusted = f"-o UserKnownHostsFile={THERE}/lab/known_hosts -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
+    settings: dict[str, Any] = {
+        "lab_irc": True,
+        "chat_robot_server": "127.0.0.1",
+        "chat_robot_port": 6667,
+        "chat_robot_tls": False,
+        "chat_robot_channel": "#ops",
+        "chat_robot_password": "battery-staple",
+        "chat_robot_vouched_by": "user",
+        "chat_robot_people": {"ada": ["deploy", "rollback", "flag"]},
+        "chat_robot_app": "storefront",
+        "chat_robot_environment": "lab",
+        "chat_robot_checkout": THERE,
+        "chat_robot_inventory": f"{THERE}/inventories/lab",
+        "chat_robot_variables": {**with_files, "ansible_ssh_common_args": trusted},
+    }
+    fleet.must("playbooks/chat.yml", "-e", json.dumps(settings))
+    key = fleet.on("ops1", "cat /var/lib/tossable-robot/.ssh/id_ed25519.pub")
+    machines = [*fleet.hosts(), *fleet.group("lb"), *fleet.group("ops")]
+    for machine in machines:
+        fleet.on(machine, f"echo '{key}' >> /home/ops/.ssh/authorized_keys")
+    yield
+    for machine in machines:
+        fleet.on(machine, "sed -i '/tossable-robot@/d' /home/ops/.ssh/authorized_keys")
+    print(fleet.on("ops1", "journalctl -u tossable-robot -n 60 --no-pager; systemctl disable --now tossable-robot 2>&1"))
+    fleet.on("ops1", f"rm -rf {THERE}")
+
+
+def beside_the_robot(somebody: Client) -> None:
+    """Join, and wait until the robot is in the channel, too."""
+    somebody.wait(" 001 ")
+    somebody.send("JOIN #ops")
+    somebody.wait(r" 353 .*[ :@]robot( |$)|:robot!\S+ JOIN", 60)
+
+
+def ordered(ada: Client, order: str, ended: str) -> str:
+    """Say what is wanted, confirm it, and wait for how it ended."""
+    ada.say("#ops", f"!{order}")
+    code = ada.wait("PRIVMSG #ops :.*Is that meant").rpartition(" ")[2]
+    ada.say("#ops", f"!yes {code}")
+    ada.wait(r"PRIVMSG #ops :.* begins, by robot@ops1 on behalf of ada")
+    return ada.wait(f":robot!\\S+ PRIVMSG #ops :{ended}", 240)
+
+
+@long
+def test_who_may_deploys_goes_back_and_switches_a_flag_from_the_channel_and_a_stranger_does_not(fleet: Fleet, robot: None) -> None:
+    before = len(fleet.ledger())
+    with Client(OPS, "ada") as stranger, Client(OPS, "someone", "ada", "correct-horse") as ada:
+        beside_the_robot(stranger)
+        beside_the_robot(ada)
+        stranger.say("#ops", "!deploy 1.1.0")
+        stranger.wait(r"Refused: ada \(for whom the server does not vouch\) may not deploy: .* That is in the ledger\.")
+        ada.say("#ops", "!panic")
+        ada.wait(r"Refused: someone \(account ada\) may not panic: .* That is in the ledger\.")
+        assert set(fleet.releases().values()) == {"1.0.0"}
+        told = [
+            ordered(ada, "deploy 1.1.0 because faster checkout", "deploy storefront 1.1.0 in lab deployed after"),
+            ordered(ada, "rollback because too slow", "rollback storefront 1.0.0 in lab rolled back after"),
+            ordered(ada, "flag checkout on because it is quick", "flag checkout on ended well: checkout: on"),
+        ]
+    fleet.settled("1.0.0")
+    fleet.must("playbooks/flag.yml", "-e", "flag=checkout", "-e", "state=reset")
+    records = fleet.ledger()[before:]
+    assert [(record["event"], record["kind"], record["by"], record["on_behalf_of"], record["reason"]) for record in records[:-1]] == [
+        ("noted", "refused", "robot@ops1", "ada (not vouched for)", "deploy 1.1.0: not on the robot's list"),
+        ("noted", "refused", "robot@ops1", "ada", "panic: not on the robot's list"),
+        ("started", "deploy", "robot@ops1", "ada", "faster checkout"),
+        ("ended", "deploy", "robot@ops1", "ada", "faster checkout"),
+        ("started", "rollback", "robot@ops1", "ada", "too slow"),
+        ("ended", "rollback", "robot@ops1", "ada", "too slow"),
+        ("noted", "flag", "robot@ops1", "ada", "it is quick"),
+    ]
+    deployed, gone_back = records[3], records[5]
+    assert (deployed["outcome"], deployed["version"], gone_back["outcome"], gone_back["version"]) == ("deployed", "1.1.0", "rolled_back", "1.0.0")
+    assert all(run["run"] in line and "on behalf of ada" in line for run, line in zip((deployed, gone_back), told, strict=False))
+    assert deployed["run"] in fleet.journal("storefront")["app1"]
