@@ -75,7 +75,7 @@ def test_a_deployment_a_rollback_and_a_killed_run_are_in_the_ledger(fleet: Fleet
     assert (started["continues"], ended["outcome"]) == (killed, "deployed")
     shown = table(fleet, "-e", "since=1h", "-e", "by=ada").message()
     assert "the new cart" in shown
-    assert "too slow" not in shown
+    assert " cy " not in shown, "others may have had the same reason, for ada"
     assert f"interrupted (run {started['run']} went on)" in table(fleet).message()
     assert "outcome interrupted" in table(fleet, "-e", f"run={killed}").message()
     assert f"run {started['run']}" in fleet.must("playbooks/status.yml").message()
