@@ -60,8 +60,8 @@ def budget_obstacles(dead: Collection[str], budget: int, hosts: int) -> list[str
         return ["No host can be reached, so there is nothing to do anything on."]
     return [
         (
-            f"{len(dead)} of {hosts} hosts are dead, and rollout_failure_budget lets a run leave out {budget}. Where the rest is to go on without "
-            f"them: -e rollout_failure_budget={len(dead)}; they follow when they are back."
+            f"{len(dead)} of {hosts} hosts cannot be reached, and rollout_failure_budget lets a run leave out {budget}. Where the rest is to go on "
+            f"without them: -e rollout_failure_budget={len(dead)}; they follow when they are back."
         )
     ]
 

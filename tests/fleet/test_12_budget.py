@@ -148,7 +148,7 @@ def test_more_dead_hosts_than_the_budget_are_refused_before_anything_changes(fle
     before = fleet.fingerprint()
     done = fleet.play("deploy.yml", *FORWARD, *budget(1))
     assert done.code == 2
-    assert "2 of 4 hosts are dead, and rollout_failure_budget lets a run leave out 1" in done.message()
+    assert "2 of 4 hosts cannot be reached, and rollout_failure_budget lets a run leave out 1" in done.message()
     assert fleet.fingerprint() == before
 
 

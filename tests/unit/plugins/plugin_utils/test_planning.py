@@ -163,7 +163,7 @@ def test_a_host_that_nobody_reaches_is_dead_and_one_in_trouble_is_not() -> None:
         (0, 0, 4, None),
         (1, 1, 4, None),
         (1, 0, 4, "-e rollout_failure_budget=1"),
-        (2, 1, 4, "2 of 4 hosts are dead"),
+        (2, 1, 4, "2 of 4 hosts cannot be reached"),
         (4, 4, 4, "No host"),
         (0, 0, 0, None),
     ],
