@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import pathlib
+import re
 import shlex
 import tarfile
 from collections.abc import Mapping
@@ -51,7 +52,12 @@ def program() -> Program:
 
 
 def program_of(folder: pathlib.Path, link: str) -> Program:
-    """Return the program whose files lie in a folder on the controller, without what Python compiled of them; raises ValueError for none."""
+    """Return the program whose files lie in a folder on the controller, without what Python compiled of them.
+
+    Raises ValueError where there is none, or ``link`` is no plain name of its own.
+    """
+    if not re.fullmatch("[a-z][a-z0-9_]*", link) or link == "current":
+        raise ValueError(f"'{link}' is no name for a program: a-z, then a-z, 0-9 and _; current is the transaction program's")
     found = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
     if "__main__.py" not in files:
@@ -72,7 +78,7 @@ def reads(verb: str, given: Mapping[str, Any]) -> bool:
     """
     if verb == "migrations":
         return not given.get("record")
-    return verb in ("info", "watch") or given.get("operation") in _LOOKS.get(verb, ())
+    return verb in ("info", "watch", "health") or given.get("operation") in _LOOKS.get(verb, ())
 
 
 def check_command(wanted: Program, current: bool = True) -> str:
@@ -110,6 +116,8 @@ def install_command(wanted: Program, current: bool = True) -> str:
         [
             "umask 022",
             f"mkdir -p {HOME}",
+            # Another controller may be doing the same.
+            f"exec 9<{HOME} && flock 9",
             f"part=$(mktemp -d {HOME}/.part.XXXXXX)",
             'tar --extract --no-same-owner --directory "$part"',
             'chmod 0755 "$part"',

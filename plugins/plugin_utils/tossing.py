@@ -21,18 +21,24 @@ def obstacle(
 ) -> str:
     """Why the fleet cannot do without ``target`` now, and what to do; empty where it can.
 
-    ``reports`` are those of all its hosts. A host that is out of service as it is can always go: that takes nothing away. A load balancer
-    that cannot be asked has no say. Raises ValueError, in words, where ``min_healthy`` is no number of hosts and no share of them.
+    ``reports`` are those of all its hosts. A host that is out of service as it is can always go: that takes nothing away. Each load balancer is
+    judged by itself, as each has requests of its own; one that cannot be asked has no say. Raises ValueError, in words, where ``min_healthy`` is no
+    number of hosts and no share of them.
     """
     dead = planning.dead_hosts(reports)
     alive = {host: report for host, report in reports.items() if host not in dead}
     answering = {name: balancer for name, balancer in balancers.items() if not balancer.get("trouble")}
-    fleet, serving = planning.in_service(alive, answering.values(), backend, dead)
     others = {host: report for host, report in alive.items() if host != target}
-    _fleet, left = planning.in_service(others, answering.values(), backend, {*dead, target})
-    kept = waves.healthy(min_healthy, fleet)
-    if left >= kept or left == serving:
+    lefts = []
+    for asked in [[balancer] for balancer in answering.values()] or [[]]:
+        fleet, serving = planning.in_service(alive, asked, backend, dead)
+        _fleet, left = planning.in_service(others, asked, backend, {*dead, target})
+        kept = waves.healthy(min_healthy, fleet)
+        if left < kept and left != serving:
+            lefts.append((left, fleet, kept))
+    if not lefts:
         return ""
+    left, fleet, kept = min(lefts)
     missing = [line for host, report in reports.items() if host != target for line in _missing(host, report, answering, backend)]
     return (
         f"{target} was not touched: without it {left} of {fleet} hosts would be in service, and rollout_min_healthy {min_healthy!r} keeps {kept} "

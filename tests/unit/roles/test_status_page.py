@@ -116,23 +116,23 @@ def test_where_its_lock_is_known_a_run_without_an_end_is_under_way_for_as_long_a
 def test_a_lock_is_read_as_the_lock_writes_it_and_a_file_that_holds_none_is_not_known(tmp_path: Path) -> None:
     owner = dict.fromkeys(lease.Owner._fields, "") | {"run": "run-1", "pid": 1, "started": 1}
     lease_file.perform("shop", {"environment": "lab", "operation": "acquire", "owner": owner, "seconds": 900}, str(tmp_path))
-    places = [("lab", "shop"), ("lab", "other"), ("..", "shop"), ("lab", "damaged"), ("lab", "listed")]
     (tmp_path / "lab" / "damaged.json").write_text('{"lease": ')
     (tmp_path / "lab" / "listed.json").write_text("[]")
-    (held,) = locks.load(tmp_path, places).items()
+    (held,) = locks.load(tmp_path).items()
     assert (held[0], held[1].run, held[1].until - time.time() == pytest.approx(900, abs=5)) == (("lab", "shop"), "run-1", True)
-    assert not locks.lost(tmp_path, [["lab", "shop", "run-1"], ["lab", "other", "run-2"], "damaged"], time.time())
-    assert locks.lost(tmp_path, [["lab", "shop", "run-1"]], time.time() + 900)
+    known = locks.load(tmp_path)
+    assert not locks.lost(known, [["lab", "shop", "run-1"], ["lab", "other", "run-2"], "damaged"], time.time())
+    assert locks.lost(known, [["lab", "shop", "run-1"]], time.time() + 900)
     lease_file.perform("shop", {"environment": "lab", "operation": "free", "run": "run-1", "token": 1}, str(tmp_path))
-    assert locks.load(tmp_path, places) == {("lab", "shop"): Lock("", FIRST)}
-    assert locks.load(None, places) == {}
+    assert locks.load(tmp_path) == {("lab", "shop"): Lock("", FIRST)}
+    assert locks.load(None) == {}
 
 
 @given(ANYTHING)
 def test_whatever_stands_in_a_lock_it_is_read(value: Any) -> None:
     assert isinstance(locks.lock(mapping_of(value)), Lock)
     assert isinstance(locks.lock({"owner": value, "until": value}), Lock)
-    assert not locks.lost(None, value, NOON)
+    assert not locks.lost({}, value, NOON)
 
 
 def test_the_four_figures_of_a_week_worked_out_by_hand() -> None:
@@ -317,6 +317,21 @@ def test_a_run_that_loses_its_lock_is_told_as_interrupted_by_the_next_call(tmp_p
         kept.write_text(json.dumps({"lease": lease_}))
         assert command.main(asked) == 0
         assert word in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["ends", "begins"])
+def test_a_run_that_ends_or_begins_while_the_ledger_is_read_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    """What is read has its beginning only: the lock is there before the ledger is read, or after."""
+    begun = made_started(1, time.time() - 60)
+    (tmp_path / "ledger.jsonl").write_bytes(lines(begun))
+    place = (begun["environment"], begun["application"])
+    seen = [{place: Lock(begun["run"], time.time() + 900)}, {place: Lock("", FIRST)}]
+    answers = iter(seen if ends else reversed(seen))
+    monkeypatch.setattr(locks, "load", lambda _folder: next(answers))
+    assert (
+        command.main([f"--{name}={tmp_path / path}" for name, path in (("ledger", "ledger.jsonl"), ("folder", "site"), ("state", "state.json"))]) == 0
+    )
+    assert "under way" in (tmp_path / "site" / "runs" / f"{begun['run']}.html").read_text(encoding="utf-8")
 
 
 def test_flags_are_told_with_who_switched_them_and_what_is_over() -> None:

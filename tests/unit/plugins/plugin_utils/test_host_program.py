@@ -181,6 +181,9 @@ def test_another_program_is_placed_with_a_link_of_its_own(home: pathlib.Path, tm
     with pytest.raises(ValueError, match=r"holds no program: there is no __main__\.py"):
         host_program.program_of(source, "page")
     (source / "__main__.py").write_text("print('drawn')\n")
+    for name in ("", "current", "../page", "Page"):
+        with pytest.raises(ValueError, match="is no name for a program"):
+            host_program.program_of(source, name)
     wanted = host_program.program_of(source, "page")
     assert sorted(wanted.files) == ["SHA256SUMS", "__main__.py", "page/style.css"]
     action = Action()

@@ -46,6 +46,14 @@ def test_the_load_balancer_that_has_the_fewest_decides() -> None:
     assert "app1 (lb2 says DOWN); app3 (lb2 says DOWN)" in asked({"lb1": whole, "lb2": half})
 
 
+def test_a_load_balancer_that_serves_nobody_does_not_speak_for_the_others() -> None:
+    """One that has just booted says that all are down, or does not know the application yet: the others need the host all the same."""
+    last, booted = balancer(app1="DOWN", app2="UP", app3="DOWN", app4="DOWN"), balancer(app1="DOWN", app2="DOWN", app3="DOWN", app4="DOWN")
+    others: list[dict[str, Any]] = [booted, {"backends": {}}]
+    for other in others:
+        assert "without it 0 of 4 hosts would be in service" in asked({"lb1": last, "lb2": other})
+
+
 def test_a_load_balancer_that_cannot_be_asked_has_no_say() -> None:
     assert asked({"lb1": {"trouble": "down"}, "lb2": balancer(app1="UP", app2="UP", app3="UP", app4="UP")}) == ""
     assert asked({"lb1": {"trouble": "down"}}, app1=report(balancer_word="maint"), app3=DEAD) != ""

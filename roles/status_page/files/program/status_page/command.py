@@ -165,11 +165,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Looked at before they are read, as the ledger is.
     seen_flags = flags.seen(asked.flags)
     live = flags.read(*flags.load(asked.flags), now) if asked.flags else flags.NONE
+    held = locks.load(asked.locks)
     try:
         found = asked.ledger.stat()
         seen = [found.st_ino, found.st_size, found.st_mtime_ns, program(asked.title), asked.patience, seen_flags]
         # Looked at before it is read: what is written in between is drawn twice rather than never.
-        rests = 0 <= now - float(before.get("at", 0)) < IDLE and not locks.lost(asked.locks, before.get("running"), now)
+        rests = 0 <= now - float(before.get("at", 0)) < IDLE and not locks.lost(held, before.get("running"), now)
         if before.get("seen") == seen and rests and (asked.folder / "index.html").exists():
             print("Neither the ledger nor a flag has changed, so the pages have not either.")
             return 0
@@ -182,8 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     drawn = before.get("drawn")
     site = Site(asked.folder, drawn if isinstance(drawn, dict) else {})
     known = read(Known(), data)
-    held = locks.load(asked.locks, [run.place for run in known.runs if not run.outcome])
-    state = telling.states(known.runs, now, asked.patience, held)
+    # A run may begin or end while all this is read: it is under way where its lock was there before the ledger was read, or after.
+    earlier, later = (telling.states(known.runs, now, asked.patience, then) for then in (held, locks.load(asked.locks)))
+    state = {run: earlier[run] if earlier[run] == telling.RUNNING else said for run, said in later.items()}
     draw(known, state, data, site, asked.title, now, live)
     running = [[*run.place, run.run] for run in known.runs if state[run.run] == telling.RUNNING]
     kept = {name: kind for name, kind in site.drawn.items() if name.startswith(("runs/", "list/"))}

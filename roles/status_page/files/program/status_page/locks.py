@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,13 +35,14 @@ class Lock(NamedTuple):
         return self.run == run and now < self.until
 
 
-def load(folder: Path | None, places: Iterable[Place]) -> dict[Place, Lock]:
+def load(folder: Path | None) -> dict[Place, Lock]:
     """The lock of each place (environment, application) of which it is known here."""
     found = {}
-    for environment, application in set(places) if folder else ():
+    for path in sorted(folder.glob("*/*.json")) if folder else ():
+        environment, application = path.parent.name, path.stem
         if _NAME.fullmatch(environment) and _NAME.fullmatch(application):
             try:
-                record: Any = json.loads(Path(str(folder), environment, f"{application}.json").read_bytes())
+                record: Any = json.loads(path.read_bytes())
             except (OSError, ValueError):
                 continue
             if isinstance(record, dict) and "lease" in record:
@@ -49,11 +50,11 @@ def load(folder: Path | None, places: Iterable[Place]) -> dict[Place, Lock]:
     return found
 
 
-def lost(folder: Path | None, running: object, now: float) -> bool:
+def lost(held: Mapping[Place, Lock], running: object, now: float) -> bool:
     """Whether one of these runs, each [environment, application, run], does not have its lock any more, as far as that is known here."""
     told = [one for one in running if isinstance(one, list) and len(one) == 3] if isinstance(running, list) else []
     runs = {(str(environment), str(application)): str(run) for environment, application, run in told}
-    return any(not found.is_held_by(runs[place], now) for place, found in load(folder, runs).items())
+    return any(not found.is_held_by(runs[place], now) for place, found in held.items() if place in runs)
 
 
 def lock(lease: dict[str, Any]) -> Lock:
