@@ -175,13 +175,20 @@ def strays(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], newe
     return said
 
 
-def missed(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], newest: int = 0, check: bool = False) -> str:
-    """What is said at the end of a switch that did not come to all hosts; empty where it did, and where nothing was to be switched (``check``)."""
+def missed(
+    live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], newest: int = 0, check: bool = False, unsigned: Sequence[str] = ()
+) -> str:
+    """What is said at the end of a switch that did not come to all hosts; empty where it did, and where nothing was to be switched (``check``).
+
+    ``unsigned``: why the flags could not be signed for hosts that boot.
+    """
     said = [] if check else strays(live, hosts, newest)
     if not said:
         return ""
     later = max(int(found.get("generation") or 0) for found in hosts.values())
     help_words = "A host that boots gets them before it serves; else playbooks/flag.yml without a flag brings them where they are missing."
+    if unsigned:
+        help_words = f"{unsigned[0]} Then bring them with playbooks/flag.yml without a flag; until then such a host serves with old flags."
     if later > max(int(live["generation"]), newest):
         help_words = f"Hosts hold generation {later}, so the live state on the ops host was lost: run the same command again with -e above={later}"
     head = f"{len(said)} of {len(hosts)} hosts did not get the flags (generation {live['generation']}); all others have them:"

@@ -75,6 +75,12 @@ def test_hosts_that_differ_are_named_with_what_they_hold(found: dict[str, Any]) 
     assert flag_view.missed(found, HOSTS, check=True) == ""
 
 
+def test_where_nothing_could_be_signed_nobody_is_told_that_a_boot_mends_it(found: dict[str, Any]) -> None:
+    said = flag_view.missed(found, HOSTS, unsigned=["Not signed for hosts that come back later (it has no key)."])
+    assert "gets them before it serves" not in said
+    assert "Not signed for hosts that come back later (it has no key). Then bring them with playbooks/flag.yml without a flag" in said
+
+
 def test_hosts_that_are_ahead_mean_that_the_live_state_was_lost(found: dict[str, Any]) -> None:
     ahead = {"app1": {"generation": 57, "digest": "e" * 64, "trouble": "it holds generation 57, which is later"}}
     assert "run the same command again with -e above=57" in flag_view.missed(found, ahead, newest=9)
