@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from . import flag_metrics, flag_set, flag_steps
+from . import flag_live, flag_metrics, flag_set, flag_steps
 from .flag_live import Live
 from .flag_set import Flag
 
@@ -196,20 +196,40 @@ def missed(
 
 
 def panic(found: Mapping[str, Any], minutes: float | str, group: str) -> list[dict[str, Any]]:
-    """The flags that a panic switches off: of that group, else each of kind release that changed within so many minutes; none that is off."""
+    """The flags that a panic switches off: of that group, else each of kind release that changed within so many minutes; none that is off.
+
+    ``minutes``: as typed, a number, or a span such as V(2h). Raises ValueError in words.
+    """
+    seconds = 60 * _minutes(minutes)
 
     def meant(row: Mapping[str, Any]) -> bool:
         if group:
             return group in row["groups"]
-        return row["kind"] == "release" and row["changed_seconds"] is not None and row["changed_seconds"] <= float(minutes) * 60
+        return row["kind"] == "release" and row["changed_seconds"] is not None and row["changed_seconds"] <= seconds
 
     return [row for row in found["flags"] if not row["off"] and meant(row)]
 
 
+def _minutes(typed: float | str) -> float:
+    """How many minutes are meant; raises ValueError in words."""
+    text = str(typed).strip()
+    try:
+        found = float(flag_live.minutes(text) or text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise ValueError(f"Nothing was changed: -e minutes='{text}' is no span of time. Write 60, 90m, 1h or 2d, or name a group: -e group=...")
+    return found
+
+
 def panic_lines(chosen: Sequence[Mapping[str, Any]], minutes: float | str, group: str) -> list[str]:
-    """A line for each flag: what it is, and who has changed it when and why."""
+    """A line for each flag: what it is, and who has changed it when and why; ``minutes`` as above."""
     if not chosen:
-        which = f"no flag of the group '{group}' is on" if group else f"no flag of kind release that is on has changed within {minutes} minutes"
+        which = (
+            f"no flag of the group '{group}' is on"
+            if group
+            else f"no flag of kind release that is on has changed within {_minutes(minutes):g} minutes"
+        )
         return [f"Nothing to switch off: {which}. playbooks/flags.yml shows all of them; -e minutes=... or -e group=... says which are meant."]
     return [
         f"{row['flag']}: {row['state']} -> off ({row['kind']}, owner {row['owner']}"
