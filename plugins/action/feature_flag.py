@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _SPEC: dict[str, Any] = {
         "reason": {"type": "str", "default": ""},
         "until": {"type": "str", "default": ""},
         "above": {"type": "int", "default": 0},
+        "what_may": {"type": "bool", "default": False},
         "samples": {"type": "list", "elements": "dict"},
         "content": {"type": "str"},
         "addresses": {"type": "list", "elements": "str", "default": []},
@@ -41,6 +43,8 @@ _SPEC: dict[str, Any] = {
 }
 #: How often another one may be quicker: each time one of us has got its way, so more than a few mean that something else is wrong.
 _TRIES = 10
+#: What a fault begins with that has its place in a file.
+_PLACE = re.compile(r"\S+\.yml:")
 _UNTIL = "`until` is a word of Ansible itself: say it as -e ends=2h, or ends=2026-12-01"
 
 
@@ -68,7 +72,8 @@ class ActionModule(ActionBase):
             flags = flag_set.load(Path(given["declared"]))
             for _attempt in range(_TRIES):
                 live, line = self._state(given["environment"])
-                decision = flag_live.decide(flags, live, line, changes, order, given["groups"], datetime.now(tz=UTC).date(), given["above"])
+                today = datetime.now(tz=UTC).date()
+                decision = flag_live.decide(flags, live, line, changes, order, given["groups"], today, given["above"], given["what_may"])
                 if self._task.check_mode or not decision.changed or self._swap(live, decision):
                     return self._decided(given, decision, line)
         except (ValueError, AnsibleConnectionFailure) as error:
@@ -86,6 +91,7 @@ class ActionModule(ActionBase):
             "content": decision.line.decode(),
             "summary": decision.summary,
             "flags": decision.rows,
+            "refused": list(decision.refused),
             "run": deployment_lock.new_run(),
             "by": deployment_lock.somebody(given["by"]),
         }
@@ -164,4 +170,6 @@ def _order(given: dict[str, Any]) -> flag_live.Order:
 def _words(error: Exception) -> str:
     """The error as sentences that can follow another one."""
     said = str(error).strip()
-    return f"The ops host cannot be reached: {said}" if isinstance(error, AnsibleConnectionFailure) else said[:1].upper() + said[1:]
+    if isinstance(error, AnsibleConnectionFailure):
+        return f"The ops host cannot be reached: {said}"
+    return said if _PLACE.match(said) else said[:1].upper() + said[1:]

@@ -152,6 +152,14 @@ def flag_keeper(store_hosts: Sequence[str]) -> str:
     return store_hosts[0]
 
 
+def panic_flags(found: Mapping[str, Any], minutes: float | str, group: str) -> list[dict[str, Any]]:
+    """The flags that a panic switches off; raise in words where ``minutes`` is no span of time."""
+    try:
+        return flag_view.panic(found, minutes, group)
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
 def panic_changes(flags: Sequence[str]) -> dict[str, dict[str, str]]:
     """The changes that switch these flags off."""
     return {flag: {"state": "off"} for flag in flags}
@@ -187,7 +195,7 @@ class FilterModule:
             "flag_keeper": flag_keeper,
             "flag_missed": flag_view.missed,
             "flag_table": flag_view.table,
-            "panic_flags": flag_view.panic,
+            "panic_flags": panic_flags,
             "panic_lines": flag_view.panic_lines,
             "panic_changes": panic_changes,
         }

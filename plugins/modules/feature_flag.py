@@ -74,6 +74,12 @@ options:
     description: A generation that hosts have seen, where the live state was lost; the next one is above it.
     type: int
     default: 0
+  what_may:
+    description:
+      - Make those of the O(changes) that the person may make, and leave the other flags as they are, named in RV(refused). Where none may be made it
+        fails, as it does without this where a single one may not.
+    type: bool
+    default: false
   samples:
     description:
       - Users for whom C(--diff) shows what they would get, each with C(targetingKey) and what rules ask of. Default is nobody known and three users.
@@ -160,6 +166,11 @@ overrides:
   description: The switches, by flag.
   returned: with O(state=live)
   type: dict
+refused:
+  description: With O(what_may), why flags were left as they are, a line for each, with its place and who may change it.
+  returned: with O(state=decided)
+  type: list
+  elements: str
 run:
   description: Id of this run, for the ledger.
   returned: with O(state=decided)

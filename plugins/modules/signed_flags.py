@@ -12,8 +12,9 @@ DOCUMENTATION = r"""
 module: signed_flags
 short_description: Sign the feature flags that are live, for hosts that come back later
 description:
-  - Signs on the controller, and writes on the artifact store, C(<root>/flags-<environment>.signed), the line of flags as hosts have it and its
-    OpenSSH signature. An application host reads it when it boots, before it returns to the load balancers.
+  - Writes on the artifact store C(<root>/flags-<environment>.signed), the line of flags as hosts have it and its OpenSSH signature, by a key that
+    the store has for flags alone; whichever controller switches needs none. An application host reads it when it boots, before it returns to the load
+    balancers.
   - Replaces it by one rename, never by flags of an earlier generation. Never fails, because the hosts have the flags; O(ignore:summary) says what was
     not possible.
 version_added: 0.1.0
@@ -31,8 +32,9 @@ options:
     type: str
     required: true
   signing_key:
-    description: Private key on the controller, or the public key of one in its ssh-agent. Without it nothing is signed.
+    description: Private key on the store, which the role P(tossable.fleet.feature_flags#role) makes. Where it is missing nothing is signed.
     type: path
+    default: /var/lib/tossable/flags/signing_key
 attributes:
   check_mode:
     description: Compares with what lies there, and writes nothing.
@@ -50,11 +52,14 @@ EXAMPLES = r"""
     root: /srv/artifacts
     environment: production
     content: "{{ flag_decided.content }}"
-    signing_key: ~/.ssh/artifact_signing_key
   delegate_to: ops1
 """
 
 RETURN = r"""
+signed:
+  description: Whether flags of this generation, or of a later one, lie there signed.
+  returned: always
+  type: bool
 summary:
   description: What was signed, or why nothing was, in one line.
   returned: always

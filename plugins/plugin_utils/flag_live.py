@@ -100,14 +100,15 @@ class Order(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What is to be live: the state, its line, a row for each flag that was asked for or differs (``flag``, ``before``, ``after``, ``changed``), and
-    whether anything changes."""
+    """What is to be live: the state, its line, a row for each flag that was asked for or differs (``flag``, ``before``, ``after``, ``changed``),
+    whether anything changes, and why which flags were left as they are."""
 
     live: Live
     line: bytes
     rows: list[dict[str, Any]]
     changed: bool
     summary: str
+    refused: Sequence[str] = ()
 
 
 def read_command(folder: str = FOLDER) -> str:
@@ -192,11 +193,9 @@ def until(text: str, now: datetime) -> str | None:
     text = text.strip()
     if not text:
         return None
-    span = re.fullmatch(r"(\d{1,6})\s*(m|min|h|d|w)", text)
     try:
-        if span:
-            minutes = {"m": 1, "min": 1, "h": 60, "d": 1440, "w": 10080}[span[2]]
-            end = now + timedelta(minutes=int(span[1]) * minutes)
+        if (span := minutes(text)) is not None:
+            end = now + timedelta(minutes=span)
         else:
             end = datetime.fromisoformat(text)
             end = end.replace(tzinfo=UTC) if end.tzinfo is None else end
@@ -207,6 +206,12 @@ def until(text: str, now: datetime) -> str | None:
             raise
         raise ValueError(f"-e ends='{text}' is no time: write 2h, 7d, 2026-12-01 or 2026-12-01T18:00 (UTC)") from None
     return utc(end)
+
+
+def minutes(text: str) -> int | None:
+    """The minutes of a span such as V(90m), V(2h), V(7d) or V(1w); None where it is none."""
+    span = re.fullmatch(r"(\d{1,6})\s*(m|min|h|d|w)", text)
+    return int(span[1]) * {"m": 1, "min": 1, "h": 60, "d": 1440, "w": 10080}[span[2]] if span else None
 
 
 def utc(moment: datetime) -> str:
@@ -228,12 +233,19 @@ def decide(
     groups: Mapping[str, Sequence[str]],
     today: date,
     above: int = 0,
+    what_may: bool = False,
 ) -> Decision:
     """What is live once ``changes`` are made, all in one generation; without any, what is declared by now with every switch kept.
 
     ``line`` is what was published last. ``above``: a generation that hosts have seen, where the live state was lost. The generation grows only
-    where the state or the line changes. Raises FlagError with everything that stands in the way.
+    where the state or the line changes. ``what_may``: flags that the person may not change are left as they are, and the others are changed, if there
+    are any. Raises FlagError with everything that stands in the way.
     """
+    if what_may and (forbidden := _forbidden(flags, changes, order, groups)).keys() < changes.keys():
+        allowed = {key: words for key, words in changes.items() if key not in forbidden}
+        decision = decide(flags, live, line, allowed, order, groups, today, above)
+        said = f"{decision.summary}; NOT {', '.join(forbidden)}: '{person(order)}' may not" if forbidden else decision.summary
+        return decision._replace(summary=said, refused=list(forbidden.values()))
     overrides = _overrides(flags, live, changes, order, groups, today)
     declared = {key: flags[key].state for key in overrides if key in flags}
     as_it_was = _rendered(flags, live)
@@ -288,6 +300,7 @@ def _overrides(
 ) -> dict[str, Mapping[str, Any]]:
     """The switches once the changes are made; one that asks for what is there already stays as it was made. Raises FlagError with every fault."""
     found, wrong = dict(live.overrides), []
+    forbidden = _forbidden(flags, changes, order, groups)
     by = {name: getattr(order, name) for name in ("by", "at", "reason", "until", "on_behalf_of", "account")}
     for key, words in changes.items():
         flag = flags.get(key)
@@ -298,9 +311,8 @@ def _overrides(
         except FlagError as error:
             wrong.append(str(error))
             continue
-        if flag and not flag_set.may(flag, person(order), groups) and (rolls or {}).get("do", "step") == "step":
-            allowed = ", ".join(flag.may_change)
-            wrong.append(f"{flag.where}: '{person(order)}' may not change {key} (may_change: {allowed}): ask one of them, or change may_change there")
+        if key in forbidden:
+            wrong.append(forbidden[key])
         elif rolled:
             found[key] = rolled
         elif state is None:
@@ -310,6 +322,20 @@ def _overrides(
     if wrong:
         raise FlagError("\n".join(wrong))
     return found
+
+
+def _forbidden(
+    flags: Mapping[str, Flag], changes: Mapping[str, Mapping[str, Any]], order: Order, groups: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """Which of these flags the person may not change so, with the place and who may. Going back from a rollout asks for nothing."""
+    who = person(order)
+    asked = [flags[key] for key, words in changes.items() if key in flags and (words.get("rollout") or {}).get("do", "step") == "step"]
+    help_words = "ask one of them, or change may_change there"
+    return {
+        flag.key: f"{flag.where}: '{who}' may not change {flag.key} (may_change: {', '.join(flag.may_change)}): {help_words}"
+        for flag in asked
+        if not flag_set.may(flag, who, groups)
+    }
 
 
 def _asked(flags: Mapping[str, Flag], live: Live, key: str, words: Mapping[str, Any], today: date) -> State | None:

@@ -91,19 +91,19 @@ def load(folder: Path) -> dict[str, Flag]:
 def asked(flag: Flag, words: Mapping[str, Any], today: date) -> State | None:
     """The state that an operator's words mean (one of ``state``, ``percent``, ``rule``), None for the declared one (``state`` reset).
 
-    Raises FlagError where they mean none, and for a flag that has expired where they do anything but switch it off.
+    Raises FlagError, with the declaration's place, where they mean none, and for a flag that has expired where they do anything but switch it off.
     """
     given = {name: value for name, value in words.items() if name in ("state", "percent", "rule") and value not in (None, "")}
     if len(given) != 1:
         said = " and ".join(given) or "nothing"
-        raise FlagError(f"{flag.key}: say one of state=on, state=off, state=reset, percent=10, rule='...' (found: {said})")
+        raise FlagError(f"{flag.where}: {flag.key}: say one of state=on, state=off, state=reset, percent=10, rule='...' (found: {said})")
     ((name, value),) = given.items()
     if name == "state" and value == "reset":
         return None
     try:
         state = _state(flag, _word(value) if name == "state" else {name: value})
     except ValueError as error:
-        raise FlagError(f"{flag.key}: {error}") from None
+        raise FlagError(f"{flag.where}: {flag.key}: {error}") from None
     if flag.expired(today) and state != {"to": flag.off}:
         what = f"{flag.key} expired on {flag.expires} ({flag.where})"
         raise FlagError(f"{what}: it can be switched {flag.off} or reset. Take it out of the code, or give it a new date.")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from . import flag_metrics, flag_set, flag_steps
+from . import flag_live, flag_metrics, flag_set, flag_steps
 from .flag_live import Live
 from .flag_set import Flag
 
@@ -175,13 +175,20 @@ def strays(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], newe
     return said
 
 
-def missed(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], newest: int = 0, check: bool = False) -> str:
-    """What is said at the end of a switch that did not come to all hosts; empty where it did, and where nothing was to be switched (``check``)."""
+def missed(
+    live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], newest: int = 0, check: bool = False, unsigned: Sequence[str] = ()
+) -> str:
+    """What is said at the end of a switch that did not come to all hosts; empty where it did, and where nothing was to be switched (``check``).
+
+    ``unsigned``: why the flags could not be signed for hosts that boot.
+    """
     said = [] if check else strays(live, hosts, newest)
     if not said:
         return ""
     later = max(int(found.get("generation") or 0) for found in hosts.values())
     help_words = "A host that boots gets them before it serves; else playbooks/flag.yml without a flag brings them where they are missing."
+    if unsigned:
+        help_words = f"{unsigned[0]} Then bring them with playbooks/flag.yml without a flag; until then such a host serves with old flags."
     if later > max(int(live["generation"]), newest):
         help_words = f"Hosts hold generation {later}, so the live state on the ops host was lost: run the same command again with -e above={later}"
     head = f"{len(said)} of {len(hosts)} hosts did not get the flags (generation {live['generation']}); all others have them:"
@@ -189,20 +196,40 @@ def missed(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], newe
 
 
 def panic(found: Mapping[str, Any], minutes: float | str, group: str) -> list[dict[str, Any]]:
-    """The flags that a panic switches off: of that group, else each of kind release that changed within so many minutes; none that is off."""
+    """The flags that a panic switches off: of that group, else each of kind release that changed within so many minutes; none that is off.
+
+    ``minutes``: as typed, a number, or a span such as V(2h). Raises ValueError in words.
+    """
+    seconds = 60 * _minutes(minutes)
 
     def meant(row: Mapping[str, Any]) -> bool:
         if group:
             return group in row["groups"]
-        return row["kind"] == "release" and row["changed_seconds"] is not None and row["changed_seconds"] <= float(minutes) * 60
+        return row["kind"] == "release" and row["changed_seconds"] is not None and row["changed_seconds"] <= seconds
 
     return [row for row in found["flags"] if not row["off"] and meant(row)]
 
 
+def _minutes(typed: float | str) -> float:
+    """How many minutes are meant; raises ValueError in words."""
+    text = str(typed).strip()
+    try:
+        found = float(flag_live.minutes(text) or text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise ValueError(f"Nothing was changed: -e minutes='{text}' is no span of time. Write 60, 90m, 1h or 2d, or name a group: -e group=...")
+    return found
+
+
 def panic_lines(chosen: Sequence[Mapping[str, Any]], minutes: float | str, group: str) -> list[str]:
-    """A line for each flag: what it is, and who has changed it when and why."""
+    """A line for each flag: what it is, and who has changed it when and why; ``minutes`` as above."""
     if not chosen:
-        which = f"no flag of the group '{group}' is on" if group else f"no flag of kind release that is on has changed within {minutes} minutes"
+        which = (
+            f"no flag of the group '{group}' is on"
+            if group
+            else f"no flag of kind release that is on has changed within {_minutes(minutes):g} minutes"
+        )
         return [f"Nothing to switch off: {which}. playbooks/flags.yml shows all of them; -e minutes=... or -e group=... says which are meant."]
     return [
         f"{row['flag']}: {row['state']} -> off ({row['kind']}, owner {row['owner']}"

@@ -2,23 +2,24 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the controller signs for hosts that come back later: a line, and its signature by the key that releases are signed with."""
+"""What is signed for hosts that come back later: a line, and its signature.
+
+Which release the fleet runs is signed on the controller, by the key that releases are signed with; the flags on the ops host, by a key of its own.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import tempfile
 from pathlib import Path
 
 from ansible_collections.tossable.fleet.plugins.module_utils import artifact_build
-from ansible_collections.tossable.fleet.plugins.module_utils.host import signed
-from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
-from ansible_collections.tossable.fleet.plugins.module_utils.host.signature import parse_signature
 
-#: What `write_command` prints where a newer line lies there already.
-NEWER = "newer"
+#: The words by which `sign_command` ends.
+SIGNED, THERE, NEWER, NO_KEY = "signed", "there", "newer", "no-key"
+#: Seconds for which another one may be signing.
+LOCK_SECONDS = 10
 
 
 def key_trouble(key: str | None) -> str | None:
@@ -39,31 +40,25 @@ def sign(line: bytes, key: str, namespace: str) -> bytes:
         return line + Path(f"{path}.sig").read_bytes()
 
 
-def as_good(kept: bytes, made: bytes, namespace: str) -> bool:
-    """Whether what is kept is the same line, rightly signed with the same key. Some kinds of key never sign twice with the same bytes."""
-    if kept == made:
-        return True
-    (line, old), (wanted, new) = signed.split(kept), signed.split(made)
-    try:
-        if line != wanted or parse_signature(old) != parse_signature(new):
-            return False
-    except HostError:
-        return False
-    with tempfile.NamedTemporaryFile(prefix="tossable-") as file:
-        file.write(old)
-        file.flush()
-        argv = ["ssh-keygen", "-Y", "check-novalidate", "-n", namespace, "-s", file.name]
-        return subprocess.run(argv, input=line, capture_output=True, check=False).returncode == 0
+def sign_command(path: str, generation: int, key: str, namespace: str, dry: bool = False) -> str:
+    """Shell text that signs standard input on the host, and puts line and signature in place in one step.
 
-
-def write_command(path: str, generation: int) -> str:
-    """Shell text that puts standard input in place in one step, unless a line of flags of a later generation lies there."""
+    Its last line is a word: ``SIGNED``, ``THERE`` where it lies there already, ``NEWER`` where flags of a later generation do, ``NO_KEY`` where the
+    host has no such key. ``dry``: says it, and writes nothing.
+    """
     folder, _slash, name = path.rpartition("/")
     target, part, lock = (shlex.quote(one) for one in (path, f"{folder}/.{name}", f"{folder}/.{name}.lock"))
     # Of the generations in the line the last one is the line's own: metadata stands behind the flags.
     found = f"""sed -n '1s/.*"generation":\\([0-9][0-9]*\\).*/\\1/p' {target} 2>/dev/null || true"""
+    write = f'cat "$work/signed" >{part}; chmod 0644 {part}; sync {part}; mv {part} {target}; '
     return (
-        f"set -e; umask 022; exec 9>>{lock}; flock -w 10 9; have=$({found}); "
-        f'if [ "${{have:-0}}" -gt {generation} ]; then cat >/dev/null; echo {NEWER}; exit 0; fi; '
-        f"cat >{part}; chmod 0644 {part}; sync {part}; mv {part} {target}"
+        "exec 2>&1; set -e; umask 077; "
+        f"[ -f {shlex.quote(key)} ] || {{ cat >/dev/null; echo {NO_KEY}; exit 0; }}; "
+        'work=$(mktemp -d); trap \'rm -rf "$work"\' EXIT; cat >"$work/line"; '
+        f'ssh-keygen -q -Y sign -n {shlex.quote(namespace)} -f {shlex.quote(key)} "$work/line" </dev/null; '
+        'cat "$work/line" "$work/line.sig" >"$work/signed"; '
+        f"{'' if dry else f'exec 9>>{lock}; flock -w {LOCK_SECONDS} 9 || {{ echo another one has {lock}; exit 1; }}; '}"
+        f'have=$({found}); if [ "${{have:-0}}" -gt {generation} ]; then echo {NEWER}; exit 0; fi; '
+        f'if cmp -s "$work/signed" {target}; then echo {THERE}; exit 0; fi; '
+        f"{'' if dry else write}echo {SIGNED}"
     )

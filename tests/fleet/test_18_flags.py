@@ -136,10 +136,13 @@ def test_panic_switches_off_what_changed_lately_once_somebody_has_agreed(fleet: 
     must(fleet, "state=on", "reason='the new checkout'")
     refused = fleet.play("playbooks/panic.yml")
     assert (refused.code, "nobody agreed" in refused.message(), alike(fleet).flag["defaultVariant"]) == (2, True, "on")
-    shown = fleet.must("playbooks/panic.yml", "-e", "confirm=panic", "-e", "reason='nobody can pay'").message()
+    unclear = fleet.play("playbooks/panic.yml", "-e", "confirm=panic", "-e", "minutes=soon")
+    assert (unclear.code, "minutes='soon' is no span of time. Write 60, 90m, 1h" in unclear.message()) == (2, True)
+    shown = fleet.must("playbooks/panic.yml", "-e", "confirm=panic", "-e", "minutes=1h", "-e", "reason='nobody can pay'").message()
     assert "checkout: on -> off (release, owner shop; changed" in shown
     assert "the new checkout" in shown
     assert alike(fleet).flag["defaultVariant"] == "off"
+    assert fleet.ledger()[-1]["text"].startswith("panic: checkout: off (was on)")
     assert "nobody can pay" in fleet.must("playbooks/flags.yml").message()
 
 

@@ -26,14 +26,21 @@ def test_what_is_declared_is_live(host: Host) -> None:
 
 
 def test_any_application_may_read_it_and_none_may_write_it(host: Host) -> None:
-    for command, code in ((f"cat {FOLDER}/flags.json", 0), (f"test -w {FOLDER}/flags.json", 1), (f"touch {FOLDER}/x", 1)):
+    for command, code in (
+        (f"cat {FOLDER}/flags.json", 0),
+        (f"test -w {FOLDER}/flags.json", 1),
+        (f"touch {FOLDER}/x", 1),
+        (f"cat {FOLDER}/signing_key", 1),
+    ):
         assert host.run(f"setpriv --reuid=nobody --clear-groups {command}").rc == code, command
 
 
 def test_what_lies_beside_the_artifacts_is_what_is_live_and_rightly_signed(host: Host) -> None:
     assert host.run(f"head -n 1 {SIGNED} | cmp - {FOLDER}/flags.json").rc == 0
     host.check_output(f"tail -n +2 {SIGNED} > /run/signature")
-    by = f"-f /etc/tossable/flags/allowed_signers -I builder@lab -s /run/signature < {FOLDER}/flags.json"
+    (signer,) = {line.split()[0] for line in host.check_output("grep -v '^#' /etc/tossable/flags/allowed_signers").splitlines()}
+    assert signer.startswith("flags@")
+    by = f"-f /etc/tossable/flags/allowed_signers -I {signer} -s /run/signature < {FOLDER}/flags.json"
     # ssh-keygen ends with 255 where a signature does not count, which looks like a connection that broke.
     found = {purpose: host.run(f"ssh-keygen -Y verify -n {purpose} {by} || exit 1").rc for purpose in ("flags@tossable", "desired@tossable")}
     assert found == {"flags@tossable": 0, "desired@tossable": 1}

@@ -25,6 +25,8 @@ FILE, LOCK, PUBLISHED = "flags.json", "lock", "published"
 #: Where the role feature_flags says how this host comes by its flags at boot.
 SOURCE = "/etc/tossable/flags/source.json"
 NAMESPACE = "flags@tossable"
+#: The key by which the ops host signs them, in `FOLDER`.
+KEY = "signing_key"
 MAX_BYTES = 8 * 1024 * 1024
 #: Seconds for which another switch may have the lock; it takes some hundredths of one.
 LOCK_SECONDS = 10.0

@@ -20,6 +20,8 @@ from robot_words import Order, ago, clean, moment, reason
 
 NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")
 PERCENT = re.compile(r"(?:percent=)?(100|[0-9]{1,2}(?:\.[0-9]{1,3})?)%?")
+#: How long ago a flag may have changed: minutes, or with their unit.
+SPAN = re.compile(r"[1-9][0-9]{0,4}(m|min|h|d|w)?")
 #: Flags that are told each on a line of its own; the answer begins and ends with a line of its own.
 _LISTED = 4
 
@@ -48,8 +50,8 @@ def _panic(told: Sequence[str], why: str) -> Order | str:
     confirmed = ("confirm", "panic")
     if not told:
         return Order("panic", "", why, (confirmed,))
-    if len(told) == 1 and re.fullmatch(r"[1-9][0-9]{0,4}", told[0]):
-        return Order("panic", f"{told[0]} minutes", why, (confirmed, ("minutes", told[0])))
+    if len(told) == 1 and (span := SPAN.fullmatch(told[0])):
+        return Order("panic", told[0] if span[1] else f"{told[0]} minutes", why, (confirmed, ("minutes", told[0])))
     if len(told) == 1 and NAME.fullmatch(told[0]):
         return Order("panic", f"group {told[0]}", why, (confirmed, ("group", told[0])))
     return "Of how many minutes, or of which group of flags? Say for example: panic 30 because ..."

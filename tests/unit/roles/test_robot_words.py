@@ -256,6 +256,7 @@ def test_the_helper_answers_one_question_and_no_other(tmp_path: Path) -> None:
         ("flag checkout percent=0.5", "flag checkout 0.5%", {"flag": "checkout", "percent": "0.5"}),
         ("panic", "panic", {"confirm": "panic"}),
         ("panic 30 because errors", "panic 30 minutes", {"confirm": "panic", "minutes": "30"}),
+        ("panic 2h because errors", "panic 2h", {"confirm": "panic", "minutes": "2h"}),
         ("panic checkout", "panic group checkout", {"confirm": "panic", "group": "checkout"}),
     ],
 )

@@ -50,6 +50,7 @@ GIVEN: dict[str, Any] = {
     "reason": "to see",
     "until": "",
     "above": 0,
+    "what_may": False,
     "samples": None,
 }
 
@@ -101,7 +102,7 @@ def test_somebody_who_was_quicker_is_not_overwritten(tmp_path: Path, declared: P
         ({"chekout": {"state": "on"}}, "Nothing was changed. There is no flag 'chekout'"),
         ({"checkout": {"state": None}}, "How is checkout to be?"),
         ({"": {"percent": "10"}}, "Which flag is to be percent=10?"),
-        ({"checkout": {"rule": "plan =="}}, "rule"),
+        ({"checkout": {"rule": "plan =="}}, "Nothing was changed. flags/shop.yml:2: checkout: rule: "),
     ],
 )
 def test_what_cannot_be_meant_changes_nothing(declared: Path, ops: Machine, changes: dict[str, Any], said: str) -> None:

@@ -1,4 +1,4 @@
-"""The flags that the controller signs a host believes; an older generation never replaces a newer one, and what is right stays as it is."""
+"""The flags that the ops host signs a host believes; an older generation never replaces a newer one, and what is right stays as it is."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.tossable.fleet.plugins.action import signed_flags as action
-from ansible_collections.tossable.fleet.plugins.module_utils.host import flag_file, signed
+from ansible_collections.tossable.fleet.plugins.module_utils.host import desired, flag_file, signed
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import signed_file
 
 
 class Store(action.ActionModule):
@@ -41,8 +40,8 @@ def line(generation: int) -> str:
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("keys")
-    for kind in ("ed25519", "ecdsa"):
-        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(folder / kind)], check=True)
+    for name in ("one", "other"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
     return folder
 
 
@@ -51,46 +50,52 @@ def publish(root: pathlib.Path, key: pathlib.Path, generation: int, **how: bool)
     return Store(**how)._publish(given)
 
 
-@pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
-def test_what_is_signed_a_host_believes_and_a_second_time_changes_nothing(tmp_path: pathlib.Path, keys: pathlib.Path, kind: str) -> None:
-    assert publish(tmp_path, keys / kind, 7) == (True, "Signed for hosts that come back later: flags of generation 7.")
-    raw = (tmp_path / "flags-lab.signed").read_bytes()
-    (tmp_path / "signers").write_text(f'builder@lab namespaces="{flag_file.NAMESPACE}" {(keys / f"{kind}.pub").read_text()}')
+def test_what_is_signed_a_host_believes_and_a_second_time_changes_nothing(tmp_path: pathlib.Path, keys: pathlib.Path) -> None:
+    assert publish(tmp_path, keys / "one", 7) == (True, "Signed for hosts that come back later: flags of generation 7.")
+    path = tmp_path / "flags-lab.signed"
+    raw = path.read_bytes()
+    (tmp_path / "signers").write_text(f'flags@ops1 namespaces="{flag_file.NAMESPACE}" {(keys / "one.pub").read_text()}')
     proved = signed.prove(raw, str(tmp_path), str(tmp_path / "signers"), flag_file.NAMESPACE)
     assert flag_file.parse(proved, "lab").generation == 7
-    assert publish(tmp_path, keys / kind, 7)[0] is False
-    assert (tmp_path / "flags-lab.signed").read_bytes() == raw
+    with pytest.raises(HostError):
+        signed.prove(raw, str(tmp_path), str(tmp_path / "signers"), desired.NAMESPACE)
+    assert publish(tmp_path, keys / "one", 7) == (False, "Signed for hosts that come back later: flags of generation 7, as before.")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (raw, 0o644)
 
 
 def test_an_earlier_generation_does_not_replace_a_later_one(tmp_path: pathlib.Path, keys: pathlib.Path) -> None:
-    publish(tmp_path, keys / "ed25519", 8)
-    changed, told = publish(tmp_path, keys / "ed25519", 7)
+    publish(tmp_path, keys / "one", 8)
+    changed, told = publish(tmp_path, keys / "one", 7)
     assert (changed, "a later one is there" in told) == (False, True)
     assert b'"generation":8' in (tmp_path / "flags-lab.signed").read_bytes()
-    assert publish(tmp_path, keys / "ed25519", 9)[0]
+    assert publish(tmp_path, keys / "one", 9)[0]
 
 
 def test_what_another_key_signed_or_somebody_altered_is_signed_again(tmp_path: pathlib.Path, keys: pathlib.Path) -> None:
-    publish(tmp_path, keys / "ecdsa", 7)
-    assert publish(tmp_path, keys / "ed25519", 7)[0], "the key has changed"
-    publish(tmp_path, keys / "ecdsa", 7)
+    publish(tmp_path, keys / "other", 7)
+    assert publish(tmp_path, keys / "one", 7)[0], "the key has changed"
     path = tmp_path / "flags-lab.signed"
     altered = path.read_text().splitlines()
     altered[-2] = altered[-2].swapcase()
     path.write_text("\n".join(altered) + "\n")
-    assert publish(tmp_path, keys / "ecdsa", 7)[0], "the signature is broken"
+    assert publish(tmp_path, keys / "one", 7)[0], "the signature is broken"
 
 
 def test_check_mode_says_what_would_change_and_writes_nothing(tmp_path: pathlib.Path, keys: pathlib.Path) -> None:
-    assert publish(tmp_path, keys / "ed25519", 7, check_mode=True)[0]
+    assert publish(tmp_path, keys / "one", 7, check_mode=True)[0]
     assert list(tmp_path.iterdir()) == []
+    publish(tmp_path, keys / "one", 7)
+    assert not publish(tmp_path, keys / "one", 7, check_mode=True)[0]
 
 
 def test_what_cannot_be_signed_or_written_is_said(tmp_path: pathlib.Path, keys: pathlib.Path) -> None:
-    with pytest.raises(HostError, match="no key at"):
+    with pytest.raises(HostError, match=r"no key .*none, which the role feature_flags makes: run site.yml"):
         publish(tmp_path, keys / "none", 7)
-    with pytest.raises(HostError, match="could not write"):
-        publish(tmp_path / "nowhere", keys / "ed25519", 7)
+    (tmp_path / "torn").write_text("no key")
+    (tmp_path / "torn").chmod(0o600)
+    with pytest.raises(HostError, match=r"could not be written: .*torn"):
+        publish(tmp_path, tmp_path / "torn", 7)
+    with pytest.raises(HostError, match="could not be written"):
+        publish(tmp_path / "nowhere", keys / "one", 7)
     with pytest.raises(AnsibleConnectionFailure):
-        publish(tmp_path, keys / "ed25519", 7, reachable=False)
-    assert signed_file.key_trouble("") is not None
+        publish(tmp_path, keys / "one", 7, reachable=False)

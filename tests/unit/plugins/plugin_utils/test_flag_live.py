@@ -144,6 +144,23 @@ def test_who_may_change_a_flag_is_who_wants_it(flags: Any, who: Order) -> None:
         decide(flags, None, who._replace(on_behalf_of="ada"), search={"state": "on"})
 
 
+def test_of_several_flags_those_that_may_be_changed_are_and_the_others_are_named_with_who_may(flags: Any) -> None:
+    def panic(order: Order, *keys: str) -> Decision:
+        before = decide(flags, None, ORDER._replace(by="lin"), search={"state": "on"})
+        changes = {key: {"state": "off"} for key in keys}
+        return flag_live.decide(flags, before.live, before.line, changes, order, {}, date(2026, 11, 25), what_may=True)
+
+    some = panic(ORDER, "checkout", "search")
+    assert some.summary == "checkout: off (was 10 %), generation 2; NOT search: 'ada' may not"
+    assert {key: override["state"] for key, override in some.live.overrides.items()} == {"checkout": {"to": "off"}, "search": {"to": "on"}}
+    (why,) = some.refused
+    assert why.endswith("/shop.yml:3: 'ada' may not change search (may_change: lin, @shop): ask one of them, or change may_change there")
+    every = panic(ORDER._replace(by="lin"), "checkout", "search")
+    assert (every.summary, every.refused) == ("checkout: off (was 10 %); search: off (was on), generation 2", [])
+    with pytest.raises(flag_set.FlagError, match="'ada' may not change search"):
+        panic(ORDER, "search")
+
+
 def test_where_the_state_was_lost_the_generation_goes_above_what_hosts_have_seen(flags: Any) -> None:
     assert decide(flags, None, ORDER, above=57).live.generation == 58
     assert decide(flags, decide(flags), ORDER, above=2).live.generation == 3

@@ -138,7 +138,8 @@ def test_words_that_cannot_be_meant(tmp_path: Path, words: Mapping[str, Any], wh
     flag = declared(tmp_path, checkout="state: off")["checkout"]
     with pytest.raises(FlagError) as caught:
         flag_set.asked(flag, words, TODAY)
-    assert str(caught.value).startswith("checkout: ")
+    assert str(caught.value).startswith(f"{flag.where}: checkout: ")
+    assert flag.where.endswith("/some.yml:2")
     assert why in str(caught.value)
 
 

@@ -75,6 +75,12 @@ def test_hosts_that_differ_are_named_with_what_they_hold(found: dict[str, Any]) 
     assert flag_view.missed(found, HOSTS, check=True) == ""
 
 
+def test_where_nothing_could_be_signed_nobody_is_told_that_a_boot_mends_it(found: dict[str, Any]) -> None:
+    said = flag_view.missed(found, HOSTS, unsigned=["Not signed for hosts that come back later (it has no key)."])
+    assert "gets them before it serves" not in said
+    assert "Not signed for hosts that come back later (it has no key). Then bring them with playbooks/flag.yml without a flag" in said
+
+
 def test_hosts_that_are_ahead_mean_that_the_live_state_was_lost(found: dict[str, Any]) -> None:
     ahead = {"app1": {"generation": 57, "digest": "e" * 64, "trouble": "it holds generation 57, which is later"}}
     assert "run the same command again with -e above=57" in flag_view.missed(found, ahead, newest=9)
@@ -96,12 +102,21 @@ def test_panic_is_about_releases_that_changed_lately_or_a_group(found: dict[str,
         return [row["flag"] for row in flag_view.panic(found, *given)]
 
     assert names(60, "") == ["search"]
-    assert names("240", "") == ["checkout", "search"]
+    for words in ("240", 240.0, "240m", "4h", " 1 d "):
+        assert names(words, "") == ["checkout", "search"]
+    assert names("29m", "") == names(29, "") == []
     assert names(1, "orders") == ["banner", "checkout"]
     (line,) = flag_view.panic_lines(flag_view.panic(found, 60, ""), 60, "")
     assert line == "search: on -> off (release, owner shop; changed 30 min ago by lin, no reason given)"
     assert "no flag of kind release that is on has changed within 5 minutes" in flag_view.panic_lines([], 5, "")[0]
     assert "no flag of the group 'x' is on" in flag_view.panic_lines([], 5, "x")[0]
+
+
+@pytest.mark.parametrize("words", ["", "an hour", "1y", "0", "-5", "nan", "inf", "0m"])
+def test_a_span_that_a_panic_cannot_mean_is_refused_with_what_to_write(found: dict[str, Any], words: str) -> None:
+    for group in ("", "orders"):
+        with pytest.raises(ValueError, match=f"minutes='{words}' is no span of time. Write 60, 90m, 1h or 2d"):
+            flag_view.panic(found, words, group)
 
 
 @pytest.mark.parametrize(
