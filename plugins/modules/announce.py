@@ -34,6 +34,11 @@ options:
     type: str
     choices: [checked, handed_over]
     default: handed_over
+  strict:
+    description:
+      - Whether V(checked) fails; else it warns. A rollback goes on without announcements, nobody who goes back is to be kept waiting by a chat.
+    type: bool
+    default: true
   folder:
     description: Where announcements wait. Default is C(tossable/announce) in C($XDG_STATE_HOME), which by default is C(~/.local/state).
     type: path
