@@ -38,17 +38,17 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         folder = Path(given["folder"]) if given["folder"] else announce_spool.default_folder()
         announced: list[str] = []
-        warnings: list[str] = []
+        troubles: list[str] = []
         if given["state"] == "checked":
             if mistakes := _mistakes(given["announce"]):
                 if given["strict"]:
                     raise AnsibleActionFail(announcements.refusal(mistakes))
-                warnings.append(announcements.left_aside(mistakes))
+                troubles.append(announcements.left_aside(mistakes))
         elif not self._task.check_mode:
-            announced, warnings = _hand_over(folder, given)
+            announced, troubles = _hand_over(folder, given)
         unsent = [] if self._task.check_mode else _unsent(folder)
-        warnings += [f"Announcement {one}" for one in unsent]
-        return {**result, "changed": False, "announced": announced, "unsent": unsent, **({"warnings": warnings} if warnings else {})}
+        warnings = [*troubles, *(f"Announcement {one}" for one in unsent)]
+        return {**result, "changed": False, "announced": announced, "unsent": [*troubles, *unsent], **({"warnings": warnings} if warnings else {})}
 
 
 def _mistakes(announce: list[Any]) -> str:

@@ -80,7 +80,7 @@ announced:
   elements: str
   sample: ["deploy storefront 1.4.2 in production deployed after 41 s, by ada@desk (run 20261125T101500Z-1a2b3c)"]
 unsent:
-  description: What could not be sent since somebody was last told, of this run and of earlier ones.
+  description: What could not be handed over now, and what could not be sent since somebody was last told, of this run and of earlier ones.
   returned: always
   type: list
   elements: str

@@ -108,6 +108,7 @@ def test_a_rollback_is_warned_and_goes_on(monkeypatch: pytest.MonkeyPatch, annou
     (warning,) = done["warnings"]
     assert not done.get("failed")
     assert told in warning
+    assert done["unsent"] == [warning]
     assert warning.startswith("Announcements cannot be sent as they stand in the inventory; the run goes on")
     plan = yaml.safe_load((ROOT / "roles" / "release" / "tasks" / "plan.yml").read_text())
     (checked,) = [task["tossable.fleet.announce"] for task in plan if "tossable.fleet.announce" in task]
