@@ -13,11 +13,12 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.tossable.fleet.plugins.plugin_utils import announce_spool, announcements
+from ansible_collections.tossable.fleet.plugins.plugin_utils import announce_spool, announcements, deployment_lock
 
 _SPEC: dict[str, Any] = {
     "announce": {"type": "list", "elements": "raw", "required": True, "no_log": True},
     "state": {"type": "str", "choices": ["checked", "handed_over"], "default": "handed_over"},
+    "strict": {"type": "bool", "default": True},
     "folder": {"type": "path"},
     "story": {"type": "dict", "default": {}},
     "events": {"type": "list", "elements": "dict", "default": []},
@@ -32,38 +33,36 @@ class ActionModule(ActionBase):
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what was announced, and what could not be sent before; refuse only while nothing has been changed."""
+        """Return what was announced, and what could not be sent before; refuse only while nothing has been changed, and only where that is wanted."""
         _checked, given = self.validate_argument_spec(argument_spec=_SPEC)
         result: dict[str, Any] = super().run(tmp, task_vars)
         folder = Path(given["folder"]) if given["folder"] else announce_spool.default_folder()
         announced: list[str] = []
-        warnings: list[str] = []
+        troubles: list[str] = []
         if given["state"] == "checked":
-            _check(given["announce"])
+            if mistakes := _mistakes(given["announce"]):
+                if given["strict"]:
+                    raise AnsibleActionFail(announcements.refusal(mistakes))
+                troubles.append(announcements.left_aside(mistakes))
         elif not self._task.check_mode:
-            announced, warnings = _hand_over(folder, given)
+            announced, troubles = _hand_over(folder, given)
         unsent = [] if self._task.check_mode else _unsent(folder)
-        warnings += [f"Announcement {one}" for one in unsent]
-        return {**result, "changed": False, "announced": announced, "unsent": unsent, **({"warnings": warnings} if warnings else {})}
+        warnings = [*troubles, *(f"Announcement {one}" for one in unsent)]
+        return {**result, "changed": False, "announced": announced, "unsent": [*troubles, *unsent], **({"warnings": warnings} if warnings else {})}
 
 
-def _check(announce: list[Any]) -> None:
-    """Fail, in words, where it could not be sent as it stands."""
+def _mistakes(announce: list[Any]) -> str:
+    """Why it could not be sent as it stands, a line each; empty where it could."""
     try:
         found = announcements.targets(announce)
         wrong = [announcements.unreadable(number) for number, well in enumerate(announce_spool.readable([target.to for target in found])) if not well]
     except ValueError as error:
-        raise AnsibleActionFail(str(error)) from None
+        return str(error)
     except ImportError:
-        raise AnsibleActionFail(
-            announcements.refusal(
-                ["the Python library apprise is not there: install it beside Ansible (pip install apprise), or take `announce` out of the inventory"]
-            )
-        ) from None
+        wrong = ["the Python library apprise is not there: install it beside Ansible (pip install apprise), or take `announce` out of the inventory"]
     except (OSError, subprocess.SubprocessError) as error:
-        raise AnsibleActionFail(announcements.refusal([f"the addresses could not be checked: {type(error).__name__}"])) from None
-    if wrong:
-        raise AnsibleActionFail(announcements.refusal(wrong))
+        wrong = [f"the addresses could not be checked: {type(error).__name__}"]
+    return announcements.listed(wrong)
 
 
 def _hand_over(folder: Path, given: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -73,7 +72,7 @@ def _hand_over(folder: Path, given: dict[str, Any]) -> tuple[list[str], list[str
         targets = announcements.targets(given["announce"])
         queues = []
         now = datetime.now(tz=UTC)
-        for event in (announcements.whole(given["story"], one, now) for one in given["events"]):
+        for event in (announcements.whole(given["story"], one, now, deployment_lock.uptime()) for one in given["events"]):
             line = announcements.line(given["story"], event)
             announced.append(line)
             told = {"run": given["story"]["run"], "event": event["event"], "line": line}

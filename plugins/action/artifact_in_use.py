@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 _SPEC = {
@@ -49,21 +49,24 @@ class ActionModule(ActionBase):
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Write the note beside and rename it; nothing is done where it says so already."""
+        """Write the note beside and rename it. Never fails: the run has done its work by now, and what could not be noted is said."""
         _checked, given = self.validate_argument_spec(argument_spec=_SPEC)
-        result: dict[str, Any] = super().run(tmp, task_vars)
+        result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False, "said": []}
         if self._task.check_mode:
-            return {**result, "changed": False}
+            return result
         path = shlex.quote(f"{given['root']}/{given['app']}/.in-use/{given['environment']}")
         try:
             done = self._low_level_execute_command(command(given))
         except AnsibleConnectionFailure as error:
-            # Left to itself Ansible would say that the application host is unreachable, for which this was asked.
-            raise AnsibleActionFail(
-                f"What is in use is not recorded in the artifact store, which cannot be reached ({str(error).strip()}). What was deployed is live; "
-                "run the same command again when the store is back, with -e version= and the version that is live, and prune nothing there before."
-            ) from None
+            return {**result, "said": [_unnoted(path, f"the artifact store cannot be reached: {str(error).strip()}")]}
         if done["rc"] != 0:
-            said = done["stderr"].strip() or done["stdout"].strip()
-            raise AnsibleActionFail(f"The artifact store could not note in {path} what is in use: {said}. Until it can, prune nothing there.")
+            return {**result, "said": [_unnoted(path, f"the artifact store could not write it: {done['stderr'].strip() or done['stdout'].strip()}")]}
         return {**result, "changed": "same" not in done["stdout"]}
+
+
+def _unnoted(path: str, why: str) -> str:
+    """What is not noted, why, and what to do."""
+    return (
+        f"What is in use is not noted in {path}, {' '.join(why.split()).rstrip('.')}. What was deployed is live. Prune nothing there before it is: run "
+        "the same command again when the store is well, with -e version= and the version that is live."
+    )

@@ -69,6 +69,11 @@ def _debugs(result: Any) -> bool:
     return bool((result.task.resolved_action or result.task.action).rpartition(".")[2] == "debug")
 
 
+def _asks(task: Any) -> bool:
+    """Whether the task waits for what somebody types, and not only for a time."""
+    return task.action.rpartition(".")[2] == "pause" and ("prompt" in task.args or not {"seconds", "minutes"} & set(task.args))
+
+
 def _guarded(method: Callable[..., None]) -> Callable[..., None]:
     """Where this gave up, or is asked for detail, the default's method of the same name shows the event."""
 
@@ -154,8 +159,8 @@ class CallbackModule(Default):
         if prefix is not None:
             self._task_type_cache[task._uuid] = prefix
         self._last_task_name = task.get_name().strip()
-        if self._screen and task.action.rpartition(".")[2] == "pause":
-            # It asks, and the answer would be written into the picture.
+        if self._screen and _asks(task):
+            # The answer would be written into the picture.
             self._stop()
 
     @_guarded

@@ -34,6 +34,11 @@ options:
     type: str
     choices: [checked, handed_over]
     default: handed_over
+  strict:
+    description:
+      - Whether V(checked) fails; else it warns. A rollback goes on without announcements, nobody who goes back is to be kept waiting by a chat.
+    type: bool
+    default: true
   folder:
     description: Where announcements wait. Default is C(tossable/announce) in C($XDG_STATE_HOME), which by default is C(~/.local/state).
     type: path
@@ -75,7 +80,7 @@ announced:
   elements: str
   sample: ["deploy storefront 1.4.2 in production deployed after 41 s, by ada@desk (run 20261125T101500Z-1a2b3c)"]
 unsent:
-  description: What could not be sent since somebody was last told, of this run and of earlier ones.
+  description: What could not be handed over now, and what could not be sent since somebody was last told, of this run and of earlier ones.
   returned: always
   type: list
   elements: str

@@ -13,6 +13,7 @@ module: artifact_in_use
 short_description: Tell the artifact store which versions an environment uses
 description:
   - Writes C(<root>/<app>/.in-use/<environment>), which the store's pruning reads, one version a line.
+  - Never fails, because the run has done its work by then; RV(said) tells what could not be noted.
 version_added: 0.1.0
 options:
   root:
@@ -58,4 +59,10 @@ EXAMPLES = r"""
     versions: [1.4.1, 1.4.2]
 """
 
-RETURN = r""" # """
+RETURN = r"""
+said:
+  description: What could not be noted, why, and what to do, in lines; empty where it was.
+  returned: always
+  type: list
+  elements: str
+"""

@@ -47,7 +47,7 @@ def targets(announce: Sequence[Any]) -> list[Target]:
         wrong += [f"{place}.events: {event!r} is not known: there are {', '.join(EVENTS)}" for event in events if event not in EVENTS]
         found.append(Target(label(place, to, str(name)), to, tuple(map(str, events))))
     if wrong:
-        raise ValueError(refusal(wrong))
+        raise ValueError(listed(wrong))
     return found
 
 
@@ -60,9 +60,19 @@ def label(place: str, to: str, name: str) -> str:
     return _clean(name) or (f"{place} ({scheme[0].lower()})" if scheme else place)
 
 
-def refusal(wrong: Sequence[str]) -> str:
-    """What is told where `announce` cannot be meant."""
-    return "\n".join(["Nothing was changed, because announcements could not be sent as they stand in the inventory:", *(f"- {one}" for one in wrong)])
+def listed(wrong: Sequence[str]) -> str:
+    """Mistakes, a line each."""
+    return "\n".join(f"- {one}" for one in wrong)
+
+
+def refusal(mistakes: str) -> str:
+    """What is told where `announce` cannot be meant, and nothing begins."""
+    return f"Nothing was changed, because announcements could not be sent as they stand in the inventory:\n{mistakes}"
+
+
+def left_aside(mistakes: str) -> str:
+    """The same for a run that goes on all the same."""
+    return f"Announcements cannot be sent as they stand in the inventory; the run goes on without those:\n{mistakes}"
 
 
 def unreadable(number: int) -> str:
@@ -70,8 +80,11 @@ def unreadable(number: int) -> str:
     return f"announce[{number}].to cannot be read (it is not shown, it may hold a secret): expected is {ADDRESSES}"
 
 
-def whole(story: Mapping[str, Any], event: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """An event as its words read it, where tasks tell only what they know: which wave it was, and how a run came to its end (``ended``)."""
+def whole(story: Mapping[str, Any], event: Mapping[str, Any], now: datetime, uptime: float) -> dict[str, Any]:
+    """An event as its words read it, where tasks tell only what they know: which wave it was, and how a run came to its end (``ended``).
+
+    How long it took is what the ledger was told (``seconds``), else the time since it took the lock (``since``), both by `uptime`.
+    """
     if "batch" in event:
         return {**event, "number": wave(event["waves"], event["all"], event["batch"]), "of": len(event["waves"])}
     if event["event"] == "recovering":
@@ -79,7 +92,7 @@ def whole(story: Mapping[str, Any], event: Mapping[str, Any], now: datetime) -> 
     if event["event"] == "ended":
         ended = outcome(story["kind"], event["aborted"], event["well"], event["switched"], event["stranded"])
         why = cause(event["aborted"], event.get("msg", "")) if event["aborted"] or not event["well"] else ""
-        return {**event, "event": ended, "cause": why, "seconds": seconds_since(story["run"], now)}
+        return {**event, "event": ended, "cause": why, "seconds": _took(story, event, now, uptime)}
     return dict(event)
 
 
@@ -122,6 +135,13 @@ def wave(sizes: Sequence[int], hosts: Sequence[str], batch: Sequence[str]) -> in
     return len(sizes)
 
 
+def _took(story: Mapping[str, Any], event: Mapping[str, Any], now: datetime, uptime: float) -> int | None:
+    """Without ledger and lock a run waits for nobody, and its id is as old as itself."""
+    if event.get("seconds") is not None:
+        return round(event["seconds"])
+    return round(max(uptime - event["since"], 0.0)) if event.get("since") is not None else seconds_since(story["run"], now)
+
+
 def seconds_since(run: str, now: datetime) -> int | None:
     """Seconds since the run took its id, which begins with the time (UTC); None where it does not."""
     try:
@@ -136,8 +156,12 @@ def who(story: Mapping[str, Any]) -> str:
     return f"{story['by']} on behalf of {story['on_behalf_of']}" if story.get("on_behalf_of") else str(story["by"])
 
 
+def _because(story: Mapping[str, Any]) -> str:
+    return f", because: {story['reason']}" if story["reason"] else ""
+
+
 def _started(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
-    ordered = f", by {who(story)}" + (f", because: {story['reason']}" if story["reason"] else "")
+    ordered = f", by {who(story)}{_because(story)}"
     if "migrations" in event:
         return f"started: {', '.join(event['migrations']) or 'no migration is pending'}{ordered}"
     moving = [move for move in event["hosts"].values() if move["changes"]]
@@ -168,7 +192,8 @@ def _ended(word: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], str]:
     def words(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
         took = "" if event.get("seconds") is None else f" after {event['seconds']} s"
         left = f", without {', '.join(event['lost'])}" if event.get("lost") else ""
-        return f"{word}{took}{left}, by {who(story)}" + (f": {event['cause']}" if event.get("cause") else "")
+        # Why it was ordered is not why it did not end well.
+        return f"{word}{took}{left}" + (f": {event['cause']}; it was ordered" if event.get("cause") else ",") + f" by {who(story)}{_because(story)}"
 
     return words
 

@@ -17,6 +17,8 @@ LABEL = 12
 #: Hosts that the picture names in one line, and waves that it has lines for.
 NAMED = 6
 WAVES = 4
+#: Phases in which a batch of a play is a wave, as deploy.yml, reconcile.yml and rollback.yml call them.
+ROLLS = ("Roll", "Roll back")
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Course:
             later = [number for number, name in enumerate(self.plays) if name == play and number > self.at]
             self.at = later[0] if later else self.at
         self.running.clear()
-        hosts = self.wave(self.batch) if phase(play) == "Roll" else []
+        hosts = self.wave(self.batch) if rolls(play) else []
         number = f" (wave {self.batch}: {', '.join(hosts)})" if hosts else f" ({self.batch})" if self.batch > 1 else ""
         return ["", f"{play or 'play'}{number}"]
 
@@ -66,6 +68,11 @@ class Course:
 def phase(play: str) -> str:
     """The short name of a play: what stands before its explanation."""
     return play.partition(" - ")[0]
+
+
+def rolls(play: str) -> bool:
+    """Whether the play takes hosts wave by wave."""
+    return phase(play) in ROLLS
 
 
 def total(steps: Sequence[Mapping[str, Any]]) -> float:
@@ -141,7 +148,7 @@ def _head(course: Course, now: float) -> str:
 
 def _waves(course: Course, now: float) -> list[str]:
     numbers = sorted({move.get("wave") or 0 for move in (course.plan.get("hosts") or {}).values()} - {0})
-    current = course.batch if phase(course.play) == "Roll" else 1
+    current = course.batch if rolls(course.play) else 1
     first = max(0, min(current - 2, len(numbers) - WAVES))
     lines = []
     for number in numbers[first : first + WAVES]:
@@ -152,7 +159,7 @@ def _waves(course: Course, now: float) -> list[str]:
 
 def _state(course: Course, host: str, now: float) -> str:
     running = course.running.get(host)
-    if phase(course.play) == "Roll" and running:
+    if rolls(course.play) and running:
         return f"... {now - running[1]:.0f} s"
     return course.switched.get(host, "")
 

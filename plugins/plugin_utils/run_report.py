@@ -81,6 +81,8 @@ def as_data(report: Report) -> dict[str, Any]:
         "outcome": outcome,
         "cause": told.get("cause") or "",
         "last_words": _last_words(report),
+        "unsent": _lines(report, "unsent"),
+        "unrecorded": _lines(report, "unrecorded"),
         "plays": [
             {
                 "name": play.name,
@@ -106,6 +108,11 @@ def _merged(report: Report) -> dict[str, Any]:
         for task in play.tasks:
             found |= {word: task.told[word] for word in ("run", "kind", "outcome", "cause") if task.told.get(word)}
     return found
+
+
+def _lines(report: Report, word: str) -> list[str]:
+    """What the fleet's own actions told under this word, each line once."""
+    return list(dict.fromkeys(str(line) for play in report.plays for task in play.tasks for line in task.told.get(word) or ()))
 
 
 def _failed(report: Report) -> bool:

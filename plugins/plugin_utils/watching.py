@@ -83,15 +83,32 @@ def _told(action: str, result: Mapping[str, Any]) -> dict[str, Any]:
         lock = result.get("lock")
         return {"run": lock.get("run")} if isinstance(lock, Mapping) and lock.get("run") else {}
     if action == "ledger":
-        # Asked for each host that keeps a ledger, so it comes as a loop; all of them were told the same.
-        records = [one.get("record") for one in (result, *(result.get("results") or ())) if isinstance(one, Mapping)]
-        found = next((record for record in records if isinstance(record, Mapping) and record.get("event") == "ended"), {})
-        return {word: found[word] for word in ("run", "kind", "outcome", "cause") if word in found}
+        return _recorded(_each(result))
+    if action == "artifact_in_use":
+        return {"unrecorded": [line for one in _each(result) for line in one.get("said") or ()]}
+    if action == "announce":
+        return {"unsent": list(result.get("unsent") or ())}
+    if action == "feature_flag":
+        return {"run": result["run"]} if result.get("changed") and result.get("run") else {}
     if action == "release_gate":
         return {word: result[word] for word in ("verdict", "line") if word in result}
     if action == "release":
         return {word: result[word] for word in ("release", "previous", "steps", "notes") if word in result}
     return {}
+
+
+def _each(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The result, and those of its items: what is asked for each host that keeps a ledger comes as a loop."""
+    return [one for one in (result, *(result.get("results") or ())) if isinstance(one, Mapping)]
+
+
+def _recorded(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of the record, of which all were told the same, the run and how it ended; and what is not in the ledger, with why and where it is."""
+    records = [record for one in answers if isinstance(record := one.get("record"), Mapping)]
+    found = next((record for record in records if record.get("event") == "ended"), {})
+    words = {word: found[word] for word in ("run", "kind", "outcome", "cause") if word in found}
+    noted = next(({"run": record["run"]} for record in records if record.get("event") == "noted" and record.get("run")), {})
+    return {**noted, **words, "unrecorded": [line for one in answers if one.get("recorded") is False for line in one.get("said") or ()]}
 
 
 def place(path: str) -> str:

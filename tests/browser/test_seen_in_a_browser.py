@@ -227,3 +227,24 @@ def test_an_application_shows_the_line_at_its_foot(site: str, opened: Any) -> No
     line = seen.page.locator(".last-deployed")
     line.wait_for()
     assert re.fullmatch(r"last deployed \d+ (minutes?|hours?) ago by \S+, \d+ this week", line.inner_text())
+
+
+@pytest.mark.parametrize(
+    ("attributes", "by"),
+    [
+        ('data-application="shop" data-environment="production"', "ada"),
+        ('data-application="shop" data-environment="staging"', "bo"),
+        ('data-application="shop"', "bo"),
+        ("", "cy"),
+    ],
+)
+def test_of_two_environments_the_named_one_is_at_the_foot(site: str, opened: Any, attributes: str, by: str) -> None:
+    seen = opened(f"{site}/footer.json", bypass_csp=True)
+    places = {"production": ("ada", "2026-11-25T10:00:00Z"), "staging": ("bo", "2026-11-25T11:00:00Z")}
+    each = [{"application": "shop", "environment": place, "by": who, "at": at, "count7d": 1} for place, (who, at) in places.items()]
+    told = {"by": "cy", "at": "2026-11-25T12:00:00Z", "count7d": 3, "applications": each}
+    seen.page.route("**/footer.json", lambda route: route.fulfill(json=told))
+    seen.page.set_content(f'<footer><script src="{site}/footer.js" {attributes}></script></footer>')
+    line = seen.page.locator(".last-deployed")
+    line.wait_for()
+    assert f" ago by {by}, " in line.inner_text()

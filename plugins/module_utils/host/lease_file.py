@@ -7,6 +7,8 @@ has it, as in the ledger, so that whoever tells of runs needs no right for that.
 
 Asked as ``lock <app> <json>``, one operation a call. The kernel's lock on ``<app>.lock`` is held for the few milliseconds of an operation
 only, and freed by the kernel when the program dies; the lease in the file is what outlives the call.
+
+Room is held back in the folder (`room`): on a disk that is full the lock can be taken and freed all the same, so that a rollback can.
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from . import journal, lease, system
+from . import journal, lease, room, system
 from .errors import HostError
 from .lease import Decision, Now, Owner, Record
 
@@ -91,7 +93,13 @@ class FileBackend:
             journal.append(self.history, decision.event)
             self._shorten()
         if decision.record != before:
-            system.write_file(self.path, json.dumps(lease.to_data(decision.record), sort_keys=True, indent=1).encode() + b"\n", 0o644)
+            data = json.dumps(lease.to_data(decision.record), sort_keys=True, indent=1).encode() + b"\n"
+            try:
+                system.write_file(self.path, data, 0o644)
+            except OSError as error:
+                if error.errno not in room.FULL or not room.give_up(self.folder):
+                    raise
+                system.write_file(self.path, data, 0o644)
         return decision
 
     def _read(self) -> Record:
@@ -110,16 +118,34 @@ class FileBackend:
         events = journal.read(self.history)
         if len(events) > LONG:
             text = "".join(f"{json.dumps(event, sort_keys=True)}\n" for event in events[-KEEP:])
-            system.write_file(self.history, text.encode(), 0o600)
+            # On a disk that is full it stays long.
+            with _passing(room.FULL):
+                system.write_file(self.history, text.encode(), 0o600)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        os.makedirs(self.folder, exist_ok=True)
-        for folder in (os.path.dirname(self.folder), self.folder):
-            if stat.S_IMODE(os.stat(folder).st_mode) != _FOLDER_MODE:
-                os.chmod(folder, _FOLDER_MODE)
-        with system.host_lock(self._held, WAIT_SECONDS):
-            yield
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            for folder in (os.path.dirname(self.folder), self.folder):
+                if stat.S_IMODE(os.stat(folder).st_mode) != _FOLDER_MODE:
+                    os.chmod(folder, _FOLDER_MODE)
+            with system.host_lock(self._held, WAIT_SECONDS):
+                yield
+                room.keep(self.folder)
+        except OSError as error:
+            if error.errno not in room.FULL:
+                raise
+            raise HostError(f"{self.folder} is full, also what was held back there: make room on that disk, then run the same command again.") from None
+
+
+@contextlib.contextmanager
+def _passing(numbers: Collection[int]) -> Iterator[None]:
+    """Pass over errors of the system of these numbers."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in numbers:
+            raise
 
 
 class _UnreadableError(HostError):

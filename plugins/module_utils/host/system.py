@@ -112,8 +112,11 @@ def host_lock(path: str, deadline_seconds: float) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _wait_for_lock(descriptor, path, deadline_seconds)
-        os.ftruncate(descriptor, 0)
-        write_all(descriptor, f"process {os.getpid()} since {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}".encode(), 0)
+        holder = f"process {os.getpid()} since {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}".encode()
+        # Only for who waits: it keeps nobody from work on a disk that is full.
+        with contextlib.suppress(OSError):
+            write_all(descriptor, holder, 0)
+            os.ftruncate(descriptor, len(holder))
         yield
     finally:
         os.close(descriptor)

@@ -197,30 +197,39 @@ def status(found: Sequence[Mapping[str, Any]], now: datetime) -> list[str]:
     """What was deployed last, what is under way, and how often this week."""
     if not found:
         return ["No deployment is in the ledger yet."]
-    week = within(found, 7, now)
-    return [told(found[-1], now), f"{len(week)} in the last 7 days"]
+    return [told(found[-1], now), f"{len(went_live(found, 7, now))} in the last 7 days"]
+
+
+def went_live(found: Sequence[Mapping[str, Any]], days: int, now: datetime) -> list[Mapping[str, Any]]:
+    """The deployments that went live in the last days, as the status page and its line for the foot of an application count them.
+
+    One that was rolled back, and what is no deployment (a rollback, contract migrations, hosts brought right), is none of them.
+    """
+    since = now - timedelta(days=days)
+    well = [run for run in found if run.get("kind") == "deploy" and run.get("outcome") == "deployed"]
+    return [run for run in well if (ended := moment(str(run.get("at", "")))) is not None and since < ended <= now]
 
 
 def within(found: Sequence[Mapping[str, Any]], days: int, now: datetime) -> list[Mapping[str, Any]]:
-    """The runs that began in the last days."""
+    """The runs that began in the last days, whatever they were and whatever became of them."""
     since = now - timedelta(days=days)
     return [run for run in found if (began := moment(str(run.get("began", "")))) is not None and began >= since]
 
 
 def deploys(found: Sequence[Mapping[str, Any]], words: Sequence[str], now: datetime) -> list[str]:
-    """How many of the last days, by whom, and the last of them."""
+    """How many went live in the last days, by whom, and the last runs of these days, also those that did not."""
     asked = re.fullmatch(r"([1-9][0-9]{0,2})d?", words[0]) if words else None
     if words and not asked:
         return ["Of how many days? Say for example: deploys 7d"]
     days = int(asked[1]) if asked else 7
-    recent = within(found, days, now)
+    live = went_live(found, days, now)
     counts: dict[str, int] = {}
-    for run in recent:
+    for run in live:
         who = str(run.get("on_behalf_of") or run.get("by"))
         counts[who] = counts.get(who, 0) + 1
     by = ", ".join(f"{who} {count}" for who, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
-    head = f"{len(recent)} in the last {days} days" + (f": {by}" if by else "")
-    return [clean(head), *(told(run, now) for run in recent[-_LISTED:])]
+    head = f"{len(live)} in the last {days} days" + (f": {by}" if by else "")
+    return [clean(head), *(told(run, now) for run in within(found, days, now)[-_LISTED:])]
 
 
 def who_deployed(found: Sequence[Mapping[str, Any]], words: Sequence[str], now: datetime) -> list[str]:

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import string
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ledger_made import live_flags
+from status_page import ledger, telling
 
 FILES = Path(__file__).resolve().parents[3] / "roles" / "chat_robot" / "files"
 NOW = datetime(2026, 11, 25, 10, 12, tzinfo=UTC)
@@ -143,10 +144,11 @@ def test_what_became_of_each_run() -> None:
         ("run-3", "rolled_back"),
         ("run-4", "running"),
     ]
-    assert words.status(found, NOW)[1] == "3 in the last 7 days"
+    assert words.status(found, NOW)[1] == "0 in the last 7 days", "one was rolled back, one interrupted, one is under way"
     assert words.status(found, NOW)[0] == "deploy storefront 1.2.0 in lab under way, by robot on behalf of ada (30 s ago, run run-4)"
-    assert words.deploys(found, [], NOW)[0] == "3 in the last 7 days: ada 3"
-    assert words.deploys(found, ["30d"], NOW)[0] == "4 in the last 30 days: ada 3, lin 1"
+    assert words.deploys(found, [], NOW)[0] == "0 in the last 7 days"
+    assert words.deploys(found, ["30d"], NOW)[0] == "1 in the last 30 days: lin 1"
+    assert [line.rpartition(" ")[2] for line in words.deploys(found, ["7d"], NOW)[1:]] == ["run-2)", "run-3)", "run-4)"]
     assert "deploys 7d" in words.deploys(found, ["x"], NOW)[0]
     assert words.who_deployed(found, ["1.0.0"], NOW) == ["deploy storefront 1.0.0 in lab deployed after 41 s, by lin (7 days ago, run run-1)"]
     assert words.who_deployed(found, ["9"], NOW) == ["Nobody: version 9 is not in the ledger."]
@@ -156,6 +158,32 @@ def test_what_became_of_each_run() -> None:
     ]
     assert words.why(found, ["run-9"], NOW) == ["Run run-9 is not in the ledger."]
     assert words.status([], NOW) == ["No deployment is in the ledger yet."]
+
+
+KINDS = ["deploy", "rollback", "reconcile", "contract"]
+MADE = st.tuples(st.sampled_from(KINDS), st.sampled_from(["deployed", "rolled_back", "failed", None]), st.integers(0, 10 * 24))
+
+
+def test_what_went_live_is_counted_not_what_took_it_back() -> None:
+    kinds = [("deploy", "deployed"), ("deploy", "rolled_back"), ("rollback", "rolled_back"), ("contract", "deployed"), ("reconcile", "deployed")]
+    records = [one for at, (kind, outcome) in enumerate(kinds) for one in lines(f"run-{at}", f"2026-11-25T10:0{at}:00.000Z", outcome, kind=kind)]
+    found = words.runs(records, "storefront", {}, NOW)
+    assert words.status(found, NOW)[1] == "1 in the last 7 days"
+    assert words.deploys(found, ["7d"], NOW)[0] == "1 in the last 7 days: ada 1"
+
+
+@given(st.lists(MADE, max_size=6))
+def test_robot_page_and_footer_count_the_same(made: list[tuple[str, str | None, int]]) -> None:
+    moments = [(NOW - timedelta(hours=hours)).isoformat() for _kind, _outcome, hours in made]
+    records = [
+        one for at, (kind, outcome, _hours) in enumerate(made) for one in lines(f"run-{at}", moments[at], outcome, kind=kind, on_behalf_of=f"p{at % 2}")
+    ]
+    known = ledger.read(ledger.Known(), "".join(f"{json.dumps(record)}\n" for record in records).encode())
+    found = words.runs(records, "storefront", {}, NOW)
+    week = telling.lately(known.runs, NOW.timestamp())
+    people = ", ".join(f"{who} {count}" for who, count, *_rest in telling.people(week))
+    assert words.status([*found, {"run": "x", "outcome": "running"}], NOW)[1] == f"{len(week)} in the last 7 days"
+    assert words.deploys(found, ["7d"], NOW)[0] == f"{len(week)} in the last 7 days" + (f": {people}" if people else "")
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleActionFail
 from ansible_collections.tossable.fleet.plugins.action import announce as action
 from ansible_collections.tossable.fleet.plugins.plugin_utils import announce_spool
 
+ROOT = Path(__file__).parents[4]
 STORY = {
     "kind": "deploy",
     "app": "storefront",
@@ -63,20 +66,50 @@ def test_facts_that_are_missing_fail_nothing(tmp_path: Path, begun: list[Path]) 
     assert begun == []
 
 
+class Announce(action.ActionModule):
+    """The action without Ansible around it."""
+
+    def __init__(self, **given: Any) -> None:
+        self._task = types.SimpleNamespace(check_mode=False, async_val=0, args={})
+        self._connection = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir="/tmp"))
+        self._given = {"state": "checked", "strict": True, "folder": "/nowhere", "story": {}, "events": [], **given}
+
+    def validate_argument_spec(self, argument_spec: object) -> tuple[None, dict[str, Any]]:
+        assert argument_spec
+        return None, self._given
+
+
 def test_what_cannot_be_sent_is_refused_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(announce_spool, "readable", lambda addresses: ["hunter2" not in one for one in addresses])
-    action._check(TWO)
-    with pytest.raises(AnsibleActionFail, match=r"announce\[1\]\.to cannot be read") as refused:
-        action._check([TWO[0], {"to": "nonsense://hunter2"}])
+    assert "warnings" not in Announce(announce=TWO).run()
+    with pytest.raises(AnsibleActionFail, match=r"Nothing was changed.*\n- announce\[1\]\.to cannot be read") as refused:
+        Announce(announce=[TWO[0], {"to": "nonsense://hunter2"}]).run()
     assert "hunter2" not in str(refused.value)
     with pytest.raises(AnsibleActionFail, match=r"announce\[0\]\.events: 'x' is not known: there are started"):
-        action._check([{"to": "json://x", "events": ["x"]}])
+        Announce(announce=[{"to": "json://x", "events": ["x"]}]).run()
+
+
+def none(_addresses: list[str]) -> list[bool]:
+    raise ImportError
 
 
 def test_without_the_library_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(_addresses: list[str]) -> list[bool]:
-        raise ImportError
-
     monkeypatch.setattr(announce_spool, "readable", none)
     with pytest.raises(AnsibleActionFail, match="pip install apprise"):
-        action._check(TWO)
+        Announce(announce=TWO).run()
+
+
+@pytest.mark.parametrize(
+    ("announce", "told"), [(TWO, "pip install apprise"), ([{"to": "json://x", "events": ["x"]}], "announce[0].events"), (["x"], "announce[0] is not")]
+)
+def test_a_rollback_is_warned_and_goes_on(monkeypatch: pytest.MonkeyPatch, announce: list[Any], told: str) -> None:
+    monkeypatch.setattr(announce_spool, "readable", none)
+    done = Announce(announce=announce, strict=False).run()
+    (warning,) = done["warnings"]
+    assert not done.get("failed")
+    assert told in warning
+    assert done["unsent"] == [warning]
+    assert warning.startswith("Announcements cannot be sent as they stand in the inventory; the run goes on")
+    plan = yaml.safe_load((ROOT / "roles" / "release" / "tasks" / "plan.yml").read_text())
+    (checked,) = [task["tossable.fleet.announce"] for task in plan if "tossable.fleet.announce" in task]
+    assert checked["strict"] == "{{ release_kind != 'rollback' }}"

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
 import subprocess
+import termios
 from pathlib import Path
 
 import ansible_runner
@@ -77,7 +79,17 @@ def in_terminal(project: Path, interrupt_at: str = "", **env: str) -> tuple[int,
     """Exit code, and all that came to the terminal; interrupted as by ^C once it has shown something."""
     ours, theirs = pty.openpty()
     given = {**settings(), **env}
-    run = subprocess.Popen(command(project), env=given, cwd=project, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    run = subprocess.Popen(
+        command(project),
+        env=given,
+        cwd=project,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        # Its own, as a shell's; without it nobody can be asked.
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
     os.close(theirs)
     seen = b""
     while True:
@@ -138,6 +150,19 @@ def test_a_run_that_is_over_before_the_view_begins_shows_none(project: Path) -> 
     assert "changed     one: Change" in seen
     assert "now        " not in seen
     assert "\x1b[1A" not in seen
+
+
+@pytest.mark.parametrize(("pause", "goes_on"), [("seconds: 1", True), ("seconds: 1, prompt: 'Go on?'", False)])
+def test_the_live_view_ends_where_somebody_is_asked_and_not_where_time_passes(project: Path, pause: str, goes_on: bool) -> None:
+    (project / "try.yml").write_text(
+        "- hosts: one\n  gather_facts: false\n  tasks:\n"
+        f"    - {{name: Look, ansible.builtin.pause: {{{pause}}}}}\n"
+        "    - {name: After, ansible.builtin.wait_for: {timeout: 1}}\n"
+        "  vars: {ansible_python_interpreter: '{{ ansible_playbook_python }}'}\n"
+    )
+    code, seen = in_terminal(project)
+    assert code == 0, seen
+    assert ("now         After" in seen) == goes_on, seen
 
 
 def test_an_interrupted_run_leaves_the_terminal_clean(project: Path) -> None:

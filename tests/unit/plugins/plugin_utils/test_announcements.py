@@ -22,6 +22,8 @@ STORY = {
     "on_behalf_of": "",
     "reason": "faster checkout",
 }
+#: Seconds since the controller's boot.
+UPTIME = 1000.0
 NOW = datetime(2026, 11, 25, 10, 0, 41, tzinfo=UTC)
 WAVES = {"waves": [1, 1, 2], "all": ["app1", "app2", "app3", "app4"]}
 ABORTED = {"host": "app2", "reason": "it did not become healthy\nand more", "evidence": []}
@@ -29,7 +31,7 @@ ABORTED = {"host": "app2", "reason": "it did not become healthy\nand more", "evi
 
 def said(event: dict[str, Any], **story: str) -> str:
     told = {**STORY, **story}
-    return announcements.line(told, announcements.whole(told, event, NOW))
+    return announcements.line(told, announcements.whole(told, event, NOW, UPTIME))
 
 
 def test_targets_hear_everything_unless_they_say_what() -> None:
@@ -39,7 +41,7 @@ def test_targets_hear_everything_unless_they_say_what() -> None:
 
 
 def test_mistakes_are_all_named_with_place_and_choice_and_without_addresses() -> None:
-    with pytest.raises(ValueError, match="Nothing was changed") as refused:
+    with pytest.raises(ValueError, match="announce") as refused:
         announcements.targets(["x", {"to": IRC, "events": ["rolledback"]}, {"events": []}, {"to": IRC, "events": "failed"}, {"to": IRC, "when": 1}])
     words = str(refused.value)
     for wanted in ("announce[0] is not", "announce[1].events: 'rolledback'", "rolled_back", "announce[2].to", "announce[3].events", "'when'"):
@@ -76,19 +78,19 @@ def test_a_label_shows_nothing_of_an_address(place: str, rest: str) -> None:
         ({"event": "gate", **WAVES, "batch": ["app2"], "verdict": "pass", "line": "pass: no harm"}, "gate of wave 2 of 3: pass: no harm (run"),
         ({"event": "gate", **WAVES, "batch": ["app2"], "verdict": "error", "line": "no answer"}, "gate of wave 2 of 3: error: no answer (run"),
         ({"event": "recovering", "aborted": ABORTED}, "goes back: failed on app2: it did not become healthy (run"),
-        ({"event": "ended", "aborted": {}, "well": True, "switched": True, "stranded": True}, "deployed after 41 s, by ada@desk (run"),
+        ({"event": "ended", "aborted": {}, "well": True, "switched": True, "stranded": True}, "deployed after 41 s, by ada@desk, because: faster checkout (run"),
         (
             {"event": "ended", "aborted": {}, "well": True, "switched": True, "stranded": True, "lost": ["app4"]},
             "deployed after 41 s, without app4, by ada@desk",
         ),
         (
             {"event": "ended", "aborted": ABORTED, "well": False, "switched": True, "stranded": False},
-            "rolled back after 41 s, by ada@desk: failed on app2: it did not become healthy (run",
+            "rolled back after 41 s: failed on app2: it did not become healthy; it was ordered by ada@desk, because: faster checkout (run",
         ),
         ({"event": "ended", "aborted": ABORTED, "well": False, "switched": True, "stranded": True}, "failed after 41 s"),
         (
             {"event": "ended", "aborted": {}, "well": False, "switched": True, "stranded": True, "msg": "disk full\nx"},
-            "failed after 41 s, by ada@desk: disk full (run",
+            "failed after 41 s: disk full; it was ordered by ada@desk, because: faster checkout (run",
         ),
     ],
 )
@@ -114,7 +116,7 @@ def test_what_is_no_run_is_told_as_it_was_noted(kind: str) -> None:
 def test_contract_migrations_are_named() -> None:
     assert "in lab started: a, b, by ada@desk, because: faster checkout (run" in said({"event": "started", "migrations": ["a", "b"]}, kind="contract")
     assert "started: no migration is pending, by" in said({"event": "started", "migrations": []}, kind="contract")
-    assert "contract storefront 1.1.0 in lab failed after 3 s, by ada@desk: app1: no (run" in said(
+    assert "contract storefront 1.1.0 in lab failed after 3 s: app1: no; it was ordered by ada@desk, because: " in said(
         {"event": "failed", "seconds": 3, "cause": "app1: no"}, kind="contract"
     )
 
@@ -149,6 +151,19 @@ def test_every_host_is_in_the_wave_that_its_place_says(sizes: list[int]) -> None
     hosts = [f"app{number}" for number in range(sum(sizes))]
     waves = [announcements.wave(sizes, hosts, [host]) for host in hosts]
     assert waves == [number for number, size in enumerate(sizes, start=1) for _ in range(size)]
+
+
+def test_seconds_are_those_of_the_ledger_or_of_the_same_clock_not_those_that_the_run_waited_for_the_lock() -> None:
+    event = {"event": "ended", "aborted": {}, "well": True, "switched": True, "stranded": False}
+    assert "deployed after 12 s," in said({**event, "seconds": 12.345, "since": UPTIME - 12.5})
+    assert "deployed after 13 s," in said({**event, "seconds": None, "since": UPTIME - 13.2})
+    assert "deployed after 41 s," in said({**event, "seconds": None, "since": None})
+
+
+def test_the_end_says_why_it_was_ordered_where_somebody_said_so() -> None:
+    event = {"event": "ended", "aborted": {}, "well": True, "switched": True, "stranded": False}
+    assert "rolled back after 41 s, by ada@desk, because: too slow (run" in said(event, kind="rollback", reason="too slow")
+    assert "rolled back after 41 s, by ada@desk (run" in said(event, kind="rollback", reason="")
 
 
 def test_a_run_of_another_form_has_no_seconds() -> None:

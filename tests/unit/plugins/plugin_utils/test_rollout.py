@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+import yaml
 from ansible_collections.tossable.fleet.plugins.plugin_utils import rollout
 from ansible_collections.tossable.fleet.plugins.plugin_utils.watching import Ended, ended
 
+ROOT = Path(__file__).parents[4]
 PLAYS = ["Plan - choose", "Stage - fetch", "Roll - switch", "Report - what happened"]
 HOSTS = {f"app{number}": {"wave": 1 if number == 1 else 2, "from": None, "to": "1.1.0-00000000"} for number in range(1, 10)}
 PLAN: dict[str, Any] = {"kind": "deploy", "app": "storefront", "version": "1.1.0", "run": "r1", "hosts": HOSTS, "estimate": {"seconds": 20.0}}
@@ -94,6 +98,18 @@ def test_the_picture_shows_phases_waves_the_time_and_what_is_left() -> None:
         "now         Leave, switch: app2 (3 s)",
     ]
     assert rollout.picture(made, 60.0)[0] == "deploy storefront 1.1.0  60 s, longer than the last ones took"
+
+
+@pytest.mark.parametrize("playbook", ["deploy.yml", "rollback.yml", "reconcile.yml"])
+def test_waves_and_who_is_at_work_are_shown_whatever_rolls(playbook: str) -> None:
+    plays = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
+    names, (roll,) = [play["name"] for play in plays], [play["name"] for play in plays if "serial" in play]
+    made = rollout.Course(names, plan=PLAN)
+    made.begin(names[0])
+    assert made.begin(roll) == ["", f"{roll} (wave 1: app1)"]
+    made.running["app1"] = ("Leave, switch", 8.0)
+    assert "wave 1      app1 ... 3 s" in rollout.picture(made, 11.0)
+    assert made.begin(roll)[-1].startswith(f"{roll} (wave 2: app2, app3")
 
 
 def test_the_picture_stays_small_however_many_waves_there_are() -> None:

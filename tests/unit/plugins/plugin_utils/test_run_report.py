@@ -12,11 +12,13 @@ from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
+import yaml
 from ansible_collections.tossable.fleet.plugins.plugin_utils import run_report, watching
 from ansible_collections.tossable.fleet.plugins.plugin_utils.run_report import Report
 from ansible_collections.tossable.fleet.plugins.plugin_utils.watching import Ended, ended
 
-SCHEMA = jsonschema.Draft202012Validator(json.loads((Path(__file__).resolve().parents[4] / "docs" / "report.schema.json").read_text()))
+ROOT = Path(__file__).resolve().parents[4]
+SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "docs" / "report.schema.json").read_text()))
 NOTHING = dict.fromkeys(("ok", "changed", "failed", "unreachable", "skipped", "rescued", "ignored"), 0)
 
 
@@ -69,6 +71,43 @@ def test_the_ledger_and_the_report_tell_the_same_run_outcome_and_cause() -> None
     ledgers = fleet("ledger", results=[{"failed": True}, {"record": record}])
     found = told(report(fleet("deployment_lock", lock={"run": "r1", "token": 4}), ledgers, counts={"app1": {"failed": 1}}))
     assert (found["run"], found["outcome"], found["cause"]) == ("r1", "failed", "app2: not healthy")
+
+
+@pytest.mark.parametrize(
+    ("task", "run"),
+    [
+        (fleet("ledger", results=[{"record": {"event": "noted", "kind": "unlock", "run": "r7"}}]), "r7"),
+        (fleet("feature_flag", changed=True, run="r7"), "r7"),
+        (fleet("feature_flag", changed=False, run="r7"), None),
+        (fleet("feature_flag", changed=True, generation=3), None),
+    ],
+)
+def test_what_is_noted_has_its_run_in_the_report_as_in_ledger_and_chat(task: Ended, run: str | None) -> None:
+    assert told(report(task, counts={"app1": {}}))["run"] == run
+
+
+def test_the_note_of_a_toss_has_the_run_of_its_lock() -> None:
+    plays = yaml.safe_load((ROOT / "playbooks" / "toss.yml").read_text())
+    (note,) = [task for play in plays for task in play.get("tasks", ()) if "release_note_kind" in task.get("vars", {})]
+    assert note["vars"]["release_note_run"] == "{{ release_lock.lock.run | default('') }}"
+
+
+def test_what_could_not_be_sent_or_recorded_is_in_the_report() -> None:
+    lost = {"recorded": False, "said": ["ledger on ops1: the end of run r1 could not be recorded"], "record": {"event": "ended", "run": "r1"}}
+    caught_up = {"recorded": True, "said": ["ledger on ops2: brought up to date"], "record": {"event": "ended", "run": "r1"}}
+    late = "not sent to the chat, the service did not answer within 30 s: deployed"
+    made = report(
+        fleet("announce", unsent=[late]),
+        fleet("announce", unsent=[late, "Not announced: No space left on device (/x). The run goes on."]),
+        fleet("ledger", results=[lost, caught_up]),
+        fleet("artifact_in_use", results=[{"said": []}, {"said": ["What is in use is not noted in /srv"]}]),
+        counts={"app1": {}},
+    )
+    found = told(made)
+    assert found["unsent"] == [late, "Not announced: No space left on device (/x). The run goes on."]
+    assert found["unrecorded"] == [*lost["said"], "What is in use is not noted in /srv"]
+    assert found["run"] == "r1"
+    assert (told(report(counts={"app1": {}}))["unsent"], told(report(counts={"app1": {}}))["unrecorded"]) == ([], [])
 
 
 def test_a_run_that_was_cut_short_is_told_as_interrupted_with_what_was_seen() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
+import os
 import pathlib
 import stat
 import subprocess
@@ -11,7 +13,7 @@ import sys
 from typing import Any
 
 import pytest
-from ansible_collections.tossable.fleet.plugins.module_utils.host import lease, lease_file
+from ansible_collections.tossable.fleet.plugins.module_utils.host import lease, lease_file, room, system
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
 from test_lease import at, who
 
@@ -96,6 +98,7 @@ def test_everybody_reads_it_only_root_can_hold_it_and_showing_makes_no_file(tmp_
         "shop.json": 0o644,
         "shop.lock": 0o600,
         "shop.history.jsonl": 0o600,
+        "reserve": 0o600,
     }
 
 
@@ -144,6 +147,56 @@ def test_the_history_does_not_grow_for_ever(tmp_path: pathlib.Path, monkeypatch:
     lines = history(tmp_path).read_text().splitlines()
     assert 3 <= len(lines) <= 6
     assert json.loads(lines[-1])["token"] == 20
+
+
+@pytest.fixture
+def full(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """The lock's folder lies on a disk that has filled up since the last run: nothing can be written but into the room that is held back."""
+    acquire(tmp_path, "a")
+    reserve = tmp_path / "production" / "reserve"
+    assert reserve.stat().st_blocks * 512 >= room.RESERVE_BYTES
+
+    def where_there_is_room(does: Any) -> Any:
+        def done(*arguments: Any) -> Any:
+            if reserve.stat().st_size:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return does(*arguments)
+
+        return done
+
+    for name in ("write_all", "write_file"):
+        monkeypatch.setattr(system, name, where_there_is_room(getattr(system, name)))
+    return reserve
+
+
+def test_on_a_full_disk_the_lock_is_freed_taken_and_taken_over_all_the_same(tmp_path: pathlib.Path, full: pathlib.Path) -> None:
+    assert perform(tmp_path, "free", run="a", token=1)["lease"] is None
+    assert acquire(tmp_path, "b")["held"]
+    assert perform(tmp_path, "renew", run="b", token=2)["held"]
+    assert acquire(tmp_path, "c", take_over=2)["held"]
+    assert perform(tmp_path, "show")["lease"]["owner"]["run"] == "c"
+    assert [json.loads(line)["event"] for line in history(tmp_path).read_text().splitlines()] == ["taken over"]
+    assert full.stat().st_size == room.RESERVE_BYTES, "what is free again is held back for the next one"
+
+
+def test_of_the_room_as_much_is_held_back_as_there_is(tmp_path: pathlib.Path, full: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    allocate = os.posix_fallocate
+
+    def with_little_left(descriptor: int, begin: int, size: int) -> None:
+        if size > 20_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        allocate(descriptor, begin, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", with_little_left)
+    perform(tmp_path, "free", run="a", token=1)
+    assert full.stat().st_size == 16 * 1024
+
+
+def test_a_disk_on_which_nothing_is_left_is_told_in_words(tmp_path: pathlib.Path, full: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "give_up", lambda _folder: False)
+    with pytest.raises(HostError, match=r"production is full, also what was held back there: make room"):
+        perform(tmp_path, "free", run="a", token=1)
+    assert full.stat().st_size
 
 
 def test_a_lease_runs_by_the_clock_of_the_machine_that_keeps_it(tmp_path: pathlib.Path) -> None:

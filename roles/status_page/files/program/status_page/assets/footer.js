@@ -1,8 +1,9 @@
 "use strict";
-// At the foot of any application: <script src="http://ops.example:8088/footer.js" data-application="shop" defer></script>
+// At the foot of any application: <script src="http://ops.example:8088/footer.js" data-application="shop" data-environment="production" defer></script>
 (() => {
   const script = document.currentScript;
-  const wanted = script.dataset.application;
+  const { application, environment } = script.dataset;
+  const isMeant = (one) => (!application || one.application === application) && (!environment || one.environment === environment);
   const ago = (minutes) => {
     for (const [size, name] of [[1440, "day"], [60, "hour"], [1, "minute"]]) {
       const count = Math.floor(minutes / size);
@@ -11,7 +12,8 @@
     return "just now";
   };
   fetch(new URL("footer.json", script.src)).then((answer) => answer.json()).then((all) => {
-    const told = wanted ? all.applications.find((one) => one.application === wanted) : all;
+    const newestFirst = all.applications.filter(isMeant).sort((one, other) => Date.parse(other.at) - Date.parse(one.at));
+    const told = application || environment ? newestFirst[0] : all;
     if (!told || !told.at) return;
     const line = document.createElement("span");
     line.className = "last-deployed";
