@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_live, flag_publish, flag_set, flag_view
+from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_live, flag_publish, flag_set, flag_steps, flag_view
 
 _SPEC: dict[str, Any] = {
     "argument_spec": {
@@ -67,8 +68,8 @@ class ActionModule(ActionBase):
     def _decide(self, given: dict[str, Any]) -> dict[str, Any]:
         """Read, decide, replace unless somebody else was quicker; then again by what that one has made."""
         try:
-            order = _order(given)
             changes = flag_view.changes(given["changes"])
+            order = _order(given, changes)
             flags = flag_set.load(Path(given["declared"]))
             for _attempt in range(_TRIES):
                 live, line = self._state(given["environment"])
@@ -158,12 +159,12 @@ class ActionModule(ActionBase):
         return {"generation": live.generation, "digest": live.digest, "content": line.decode(), "flags": rows, "overrides": live.overrides}
 
 
-def _order(given: dict[str, Any]) -> flag_live.Order:
+def _order(given: dict[str, Any], changes: Mapping[str, Mapping[str, Any]]) -> flag_live.Order:
     from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock
 
     now = datetime.now(tz=UTC)
     by, account = (deployment_lock.somebody(name) for name in (given["by"], None))
-    ends = flag_live.until(given["until"], now)
+    ends = flag_live.until(given["until"], now, any(flag_steps.begins(words) for words in changes.values()) or not changes)
     return flag_live.Order(by, given["on_behalf_of"] or None, given["reason"], flag_live.utc(now), ends, account)
 
 

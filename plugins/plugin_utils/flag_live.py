@@ -188,8 +188,11 @@ def _said(word: str, before: str) -> str:
     return f"{FOLDER} could not be read or written: {' '.join(before.split()[-40:]) or 'nothing was printed'}"
 
 
-def until(text: str, now: datetime) -> str | None:
-    """An end as typed, a time (UTC where it names no zone), a date, or a span from now such as V(2h), as UTC text; raises ValueError in words."""
+def until(text: str, now: datetime, begins: bool = True) -> str | None:
+    """An end as typed, a time (UTC where it names no zone), a date, or a span from now such as V(2h), as UTC text; raises ValueError in words.
+
+    One that is over is refused only where something ``begins``: it must not keep a rollout from going back.
+    """
     text = text.strip()
     if not text:
         return None
@@ -199,7 +202,7 @@ def until(text: str, now: datetime) -> str | None:
         else:
             end = datetime.fromisoformat(text)
             end = end.replace(tzinfo=UTC) if end.tzinfo is None else end
-        if end <= now:
+        if end <= now and begins:
             raise ValueError(f"-e ends={text} is over already, it is {utc(now)}")
     except (ValueError, OverflowError) as error:
         if "over already" in str(error):
@@ -317,7 +320,8 @@ def _overrides(
             found[key] = rolled
         elif state is None:
             found.pop(key, None)
-        elif (found.get(key, {}).get("state"), found.get(key, {}).get("until")) != (state, order.until):
+        elif flag_steps.mark(found.get(key)) or (found.get(key, {}).get("state"), found.get(key, {}).get("until")) != (state, order.until):
+            # Also where a rollout stands at that state just now: whoever asks for it wants it to stay there.
             found[key] = {"state": state, **by}
     if wrong:
         raise FlagError("\n".join(wrong))

@@ -41,6 +41,12 @@ def back(run: str) -> dict[str, Any]:
     return {"rollout": {"do": "back", "run": run}}
 
 
+def begins(change: Mapping[str, Any]) -> bool:
+    """Whether a change is anything but the going on, or the end, of a rollout that is under way."""
+    rollout = change.get("rollout")
+    return not rollout or "found" in rollout
+
+
 def words(percent: float) -> dict[str, Any]:
     """How a step would be typed."""
     return {"state": "on"} if percent == 100 else {"percent": percent}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LAB, NETWORK, ROOT, Fleet, environment, long
+from conftest import LAB, NETWORK, ROOT, Fleet, environment, long, podman
 from irc_client import Client
 
 OPS = str(ipaddress.ip_network(NETWORK)[11])
@@ -89,7 +89,7 @@ def packed(folder: Path, *names: str) -> bytes:
 def unpack(host: str, where: str, archive: bytes) -> None:
     """Put an archive's files into a folder of a host, everybody's to read."""
     command = f"mkdir -p {where} && tar -C {where} --no-same-owner -xf - && chmod -R a+rX {where}"
-    subprocess.run(["podman", "exec", "--interactive", f"{LAB}-{host}", "sh", "-c", command], env=environment(), input=archive, check=True)
+    subprocess.run(podman("exec", "--interactive", f"{LAB}-{host}", "sh", "-c", command), env=environment(), input=archive, check=True)
 
 
 @pytest.fixture

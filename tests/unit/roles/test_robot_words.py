@@ -176,7 +176,9 @@ def test_what_went_live_is_counted_not_what_took_it_back() -> None:
 def test_robot_page_and_footer_count_the_same(made: list[tuple[str, str | None, int]]) -> None:
     moments = [(NOW - timedelta(hours=hours)).isoformat() for _kind, _outcome, hours in made]
     records = [
-        one for at, (kind, outcome, _hours) in enumerate(made) for one in lines(f"run-{at}", moments[at], outcome, kind=kind, on_behalf_of=f"p{at % 2}")
+        one
+        for at, (kind, outcome, _hours) in enumerate(made)
+        for one in lines(f"run-{at}", moments[at], outcome, kind=kind, on_behalf_of=f"p{at % 2}")
     ]
     known = ledger.read(ledger.Known(), "".join(f"{json.dumps(record)}\n" for record in records).encode())
     found = words.runs(records, "storefront", {}, NOW)

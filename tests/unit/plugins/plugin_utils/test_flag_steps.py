@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +98,24 @@ def test_whoever_may_not_takes_no_step_and_going_back_asks_for_no_date(flags: An
         decide(flags, before, flag_steps.first(step("r1", 1, 10), before.live.overrides["checkout"]), ORDER._replace(by="eve"))
     back = decide(flags, started(flags, before), flag_steps.back("r1"), today=date(2099, 6, 1))
     assert back.live.overrides["checkout"]["state"] == {"percent": 5}
+
+
+@pytest.mark.parametrize(("typed", "percent"), [({"percent": 10}, 10), ({"state": "on"}, 100)])
+def test_whoever_switches_to_where_the_rollout_is_takes_the_flag_from_it(flags: Any, typed: dict[str, Any], percent: float) -> None:
+    """Somebody wants it to stay there: no further step, and no way back."""
+    begun = started(flags, decide(flags, None, {"state": "reset"}), percent)
+    taken = decide(flags, begun, typed, ORDER._replace(by="ada@desk", reason="stop here"))
+    assert taken.changed
+    assert (taken.live.overrides["checkout"]["by"], flag_steps.mark(taken.live.overrides["checkout"])) == ("ada@desk", {})
+    with pytest.raises(flag_set.FlagError, match="switched by somebody else meanwhile"):
+        decide(flags, taken, step("r1", 2, 100))
+    assert decide(flags, taken, flag_steps.back("r1")).live.overrides == taken.live.overrides
+
+
+def test_an_end_that_passes_keeps_no_rollout_from_going_back() -> None:
+    now = datetime(2026, 12, 1, 18, 1, tzinfo=UTC)
+    first = flag_steps.first(step("r1", 1, 10), None)
+    assert [flag_steps.begins(change) for change in (first, {"state": "on"}, step("r1", 2, 50), flag_steps.back("r1"))] == [True, True, False, False]
+    assert flag_live.until("2026-12-01T18:00", now, begins=False) == "2026-12-01T18:00:00Z"
+    with pytest.raises(ValueError, match="over already"):
+        flag_live.until("2026-12-01T18:00", now)
