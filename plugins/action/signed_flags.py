@@ -36,10 +36,10 @@ class ActionModule(ActionBase):
         try:
             changed, told = self._publish(given)
         except HostError as error:
-            return {**result, "signed": False, "summary": _not_signed(error.message)}
+            return {**result, "signed": False, "anew": False, "summary": _not_signed(error.message)}
         except AnsibleConnectionFailure as error:
-            return {**result, "signed": False, "summary": _not_signed(f"the artifact store cannot be reached: {str(error).strip()}")}
-        return {**result, "changed": changed, "signed": True, "summary": told}
+            return {**result, "signed": False, "anew": False, "summary": _not_signed(f"the artifact store cannot be reached: {str(error).strip()}")}
+        return {**result, "changed": changed, "signed": True, "anew": changed, "summary": told}
 
     def _publish(self, given: dict[str, Any]) -> tuple[bool, str]:
         """Whether something changed, and what came of it; raises HostError or AnsibleConnectionFailure where nothing could be published."""

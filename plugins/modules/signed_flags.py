@@ -60,6 +60,10 @@ signed:
   description: Whether flags of this generation, or of a later one, lie there signed.
   returned: always
   type: bool
+anew:
+  description: Whether something else lay there, and was replaced, or would be in check mode.
+  returned: always
+  type: bool
 summary:
   description: What was signed, or why nothing was, in one line.
   returned: always

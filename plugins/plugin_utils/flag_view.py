@@ -103,8 +103,16 @@ def span(seconds: float | None) -> str:
     return f"{max(0, int(seconds))} s"
 
 
-def table(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], counts: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
-    """Lines of the table of what state=live returned, and what there is to say of hosts: what state=read and (``counts``) state=counted returned."""
+def table(
+    live: Mapping[str, Any],
+    hosts: Mapping[str, Mapping[str, Any]],
+    counts: Mapping[str, Mapping[str, Any]] | None = None,
+    signed: Sequence[Mapping[str, Any]] = (),
+) -> list[str]:
+    """Lines of the table of what state=live returned, and what there is to say of hosts: what state=read and (``counts``) state=counted returned.
+
+    ``signed``: what signed_flags returned in check mode of each store (``item``): whether it would sign anew what is live.
+    """
     idle, unheard = never(counts or {})
     cells = [_HEADS, *(_cells(row, idle(row["flag"])) for row in live["flags"])]
     widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADS))]
@@ -117,7 +125,14 @@ def table(live: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], count
         last = f"{len(differ)} of {len(hosts)} hosts do not hold generation {live['generation']}; playbooks/flag.yml without a flag brings it:"
     uncounted = [f"who evaluates a flag is not known of {len(unheard)} of {len(counts or {})} hosts:", *(f"- {line}" for line in unheard)]
     shown = shown if live["flags"] else ["no flag is declared"]
-    return [*shown, "", last, *(f"- {line}" for line in differ), *(uncounted if unheard else [])]
+    stale = [
+        f"{one['item']}: what is signed for hosts that boot is not generation {live['generation']}; playbooks/flag.yml without a flag signs it"
+        if one["signed"]
+        else f"{one['item']}: {one['summary']}"
+        for one in signed
+        if one["anew"] or not one["signed"]
+    ]
+    return [*shown, "", last, *(f"- {line}" for line in [*differ, *stale]), *(uncounted if unheard else [])]
 
 
 def never(counts: Mapping[str, Mapping[str, Any]]) -> tuple[Callable[[str], str], list[str]]:

@@ -4,10 +4,12 @@ import { readFileSync } from "node:fs";
 
 const given = JSON.parse(readFileSync(0, "utf8"));
 const quiet = { error() {}, warn() {}, info() {}, debug() {} };
-const complain = (...words) => { throw new Error(words.join(" ")); };
-// It holds what it reads against flagd's schema, and says where that does not fit.
+// It holds what it reads against flagd's schema, and says where that does not fit; what a logger throws it swallows.
+const complaints = [];
+const complain = (...words) => complaints.push(words.join(" "));
 const core = new FlagdCore(undefined, { ...quiet, error: complain, warn: complain, debug: (...words) => /invalid/i.test(words.join(" ")) && complain(...words) });
 core.setConfigurations(given.flags);
+if (complaints.length) throw new Error(complaints.join("\n"));
 
 function variant(key, user) {
   const { variant: found, reason } = core.resolveBooleanEvaluation(key, false, user, quiet);

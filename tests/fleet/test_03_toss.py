@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
 from conftest import Fleet, long, under_load
 from test_04_refusals import broken, refused
 
@@ -28,7 +31,26 @@ def seen_down(fleet: Fleet, host: str) -> None:
         time.sleep(0.2)
 
 
-def test_an_application_host_is_tossed_without_a_failed_request(fleet: Fleet) -> None:
+@pytest.fixture
+def switched(fleet: Fleet) -> Iterator[dict[str, Any]]:
+    """The checkout is switched to another state than the declared one; what every host is to hold meanwhile."""
+    of_it = ("playbooks/flag.yml", "-e", "flag=checkout")
+    fleet.must(*of_it, "-e", "state=on", "-e", "reason='before the toss'")
+    live = flags(fleet, "ops1")
+    assert live["flags"]["checkout"]["defaultVariant"] == "on"
+    yield live
+    fleet.must(*of_it, "-e", "state=reset")
+    assert flags(fleet, "ops1")["flags"]["checkout"]["defaultVariant"] == "off", "the test has seen the declared state, not a live one"
+
+
+def flags(fleet: Fleet, host: str) -> dict[str, Any]:
+    """The flags that the host holds."""
+    found: dict[str, Any] = json.loads(fleet.on(host, "cat /var/lib/tossable/flags/flags.json"))
+    return found
+
+
+def test_an_application_host_is_tossed_without_a_failed_request(fleet: Fleet, switched: dict[str, Any]) -> None:
+    """It comes back with the release that the fleet runs, and the flags as they are switched, not as they are declared."""
     fleet.deploy("1.1.0")
     with under_load("toss") as running:
         shown = fleet.must("playbooks/toss.yml", "-e", "target=app2", "-e", "confirm=app2").output
@@ -39,6 +61,7 @@ def test_an_application_host_is_tossed_without_a_failed_request(fleet: Fleet) ->
     noted = fleet.ledger()[-1]
     assert (noted["event"], noted["kind"]) == ("noted", "toss")
     assert re.fullmatch(r"app2 was destroyed and made anew in \d+\.\d s", noted["text"])
+    assert {host: flags(fleet, host) for host in fleet.hosts()} == dict.fromkeys(fleet.hosts(), switched)
     fleet.must("playbooks/rollback.yml")
     fleet.settled("1.0.0")
 

@@ -100,14 +100,44 @@ def test_a_host_that_hangs_is_named_and_right_after_the_next_run(fleet: Fleet) -
     assert f"all {len(others) + 1} hosts hold generation {before.generation + 1}" in fleet.must("playbooks/flags.yml").message()
 
 
-def test_a_broken_file_is_shown_and_repaired_by_the_next_run(fleet: Fleet) -> None:
+def given(fleet: Fleet, host: str) -> tuple[int, bool]:
+    """The generation that the host's application has in force, and what it gives of the flag."""
+    told = json.loads(answered(fleet, host, "flags"))
+    return told["generation"], told["flags"][FLAG]["value"]
+
+
+def answered(fleet: Fleet, host: str, path: str) -> str:
+    """What the host's application answers there."""
+    return fleet.on(host, f"python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8000/{path}\", timeout=5).read().decode())'")
+
+
+def file_errors(fleet: Fleet, host: str) -> float:
+    """How many files of flags the host's application could not read."""
+    (line,) = [line for line in answered(fleet, host, "metrics").splitlines() if line.startswith("feature_flag_file_errors_total ")]
+    return float(line.split()[1])
+
+
+def unread(fleet: Fleet, host: str, since: str) -> list[str]:
+    """What the host's application has said since a moment, of its own clock, of files that it could not read."""
+    said = fleet.on(host, f"journalctl --sync && journalctl --quiet --output cat --since @{since} -u storefront-web.service")
+    return [line for line in said.splitlines() if "cannot be read" in line]
+
+
+def test_a_broken_file_changes_nothing_for_users_is_shown_and_repaired_by_the_next_run(fleet: Fleet) -> None:
     first, *_others = fleet.hosts()
-    before = alike(fleet)
+    must(fleet, "state=on")
+    before, in_force = alike(fleet), given(fleet, first)
+    assert in_force == (before.generation, True)
+    since, counted = fleet.on(first, "date +%s"), file_errors(fleet, first)
     fleet.on(first, f"cd {FOLDER} && head -c 200 flags.json >broken && mv broken flags.json")
+    assert [given(fleet, first) for _ in range(3)] == [in_force] * 3
+    assert (len(unread(fleet, first, since)), file_errors(fleet, first)) == (1, counted + 1)
     assert f"- {first}: its file is damaged" in fleet.must("playbooks/flags.yml").message()
     repaired = fleet.must(PLAYBOOK).output
     assert f"changed: [{first}]" in repaired
     assert alike(fleet).digest == before.digest
+    must(fleet, "state=off")
+    assert given(fleet, first) == (before.generation + 1, False)
 
 
 REFUSED = {
@@ -147,6 +177,16 @@ def test_panic_switches_off_what_changed_lately_once_somebody_has_agreed(fleet: 
 
 
 @long
+def test_what_is_switched_stays_so_when_the_fleet_is_provisioned_again(fleet: Fleet) -> None:
+    must(fleet, "state=on", "reason='the new checkout'")
+    before = alike(fleet)
+    fleet.must("playbooks/site.yml")
+    assert (before.flag["defaultVariant"], alike(fleet)) == ("on", before)
+    must(fleet, "state=reset")
+    assert alike(fleet).flag["defaultVariant"] == "off", "the test has seen the declared state, not a live one"
+
+
+@long
 def test_check_mode_shows_what_users_would_get_and_changes_nothing(fleet: Fleet) -> None:
     before = alike(fleet)
     shown = fleet.play(PLAYBOOK, "-e", f"flag={FLAG}", "-e", "state=on", "--check", "--diff")
@@ -159,6 +199,7 @@ def test_check_mode_shows_what_users_would_get_and_changes_nothing(fleet: Fleet)
 @long
 def test_a_hundred_switches_in_a_row_fail_no_request_and_leave_no_host_behind(fleet: Fleet) -> None:
     before = alike(fleet)
+    since = {host: fleet.on(host, "date +%s") for host in fleet.hosts()}
     with under_load("flags-hundred", rate=50.0) as running:
         # Each run has read back what every host holds, and would end with another exit code.
         for tens in range(10):
@@ -168,13 +209,8 @@ def test_a_hundred_switches_in_a_row_fail_no_request_and_leave_no_host_behind(fl
             assert (after.generation, after.modified > before.modified) == (before.generation + 10, True)
             before = after
     assert running.summary["failed"] == 0, running.failures(5)
-
-
-def given(fleet: Fleet, host: str) -> tuple[int, bool]:
-    """The generation that the host's application has in force, and what it gives of the flag."""
-    shown = fleet.on(host, "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8000/flags\", timeout=5).read().decode())'")
-    told = json.loads(shown)
-    return told["generation"], told["flags"][FLAG]["value"]
+    # Each application looks at the file with every request, and would have told of one that is torn.
+    assert {host: unread(fleet, host, since[host]) for host in fleet.hosts()} == {host: [] for host in fleet.hosts()}
 
 
 @long

@@ -112,3 +112,43 @@ def test_of_ten_thousand_users_nobody_falls_out_of_a_share_that_grows_in_either_
         inside = [{user["targetingKey"] for user, variant in zip(users, given, strict=True) if variant == "on"} for given in answers]
         assert all(fewer < more for fewer, more in itertools.pairwise(inside))
         assert (len(inside[0]), len(inside[-1])) == (0, USERS)
+
+
+SHAPES = """
+flags:
+  text: {purpose: a, owner: b, kind: ops, variants: {blue: "#00f", red: "#f00"}, on: blue, off: red, state: blue}
+  whole: {purpose: a, owner: b, kind: ops, variants: {few: 3, many: 50}, on: many, off: few, state: {percent: 12.5}}
+  broken: {purpose: a, owner: b, kind: ops, variants: {few: 0.5, many: 1.5}, on: many, off: few, state: {rule: "plan == 'gold'"}}
+  object: {purpose: a, owner: b, kind: ops, variants: {x: {a: [1, {b: null}]}, y: {}}, on: x, off: y, state: {rules: [{when: "beta == true"}]}}
+  needs: {purpose: a, owner: b, kind: permission, state: on, requires: [whole, text]}
+  passing: {purpose: a, owner: b, kind: experiment, expires: 2099-01-01, state: off, may_change: [ada], groups: [orders]}
+"""
+
+
+def rendered(folder: Path, live: dict[str, flag_set.State]) -> bytes:
+    return flag_set.render(flag_set.load(folder), live, "lab", 7)
+
+
+def test_every_shape_of_flag_fits_the_schema_that_flagd_publishes(tmp_path: Path, javascript: Path) -> None:
+    """The evaluator for JavaScript brings that schema along, compiled, and ours stops where it finds a line invalid."""
+    for name, text in (("shapes", SHAPES), ("users", DECLARED), ("none", "flags: {}")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "some.yml").write_text(text)
+    switched: dict[str, flag_set.State] = {"text": {"percent": 10}, "whole": {"to": "few"}, "object": {"rule": "semver(app_version) >= '1.2'"}}
+    for line in (rendered(tmp_path / "shapes", {}), rendered(tmp_path / "shapes", switched), rendered(tmp_path / "none", {})):
+        node(javascript, line, [])
+    for environment in ("lab", "staging", "production"):
+        assert node(javascript, rendered(ROOT / "inventories" / environment / "flags", {}), [])
+
+
+@pytest.mark.parametrize(
+    ("named", "other"),
+    [("state", "ON"), ("variants", {"on": True, "off": 0}), ("defaultVariant", 1), ("targeting", {"fractional": [["on", "half"]]})],
+)
+def test_a_line_that_does_not_fit_that_schema_is_found_out(tmp_path: Path, javascript: Path, named: str, other: object) -> None:
+    (tmp_path / "some.yml").write_text(DECLARED)
+    line = json.loads(rendered(tmp_path, {}))
+    line["flags"]["tenth"][named] = other
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        node(javascript, json.dumps(line).encode(), [])
+    assert "invalid flagd flag configuration" in caught.value.stderr

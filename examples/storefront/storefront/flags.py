@@ -32,6 +32,7 @@ DEFAULTS: dict[str, bool] = {"checkout": False, "recommendations": False, "bulk_
 
 EVALUATIONS = prometheus_client.Counter("feature_flag_evaluations", "Flags that were evaluated.", ["flag", "variant", "reason"])
 REQUESTS = prometheus_client.Counter("feature_flag_requests", "Requests that a flag had a say in.", ["flag", "variant", "outcome"])
+FILE_ERRORS = prometheus_client.Counter("feature_flag_file_errors", "Files of flags that could not be read: the flags stayed as they were.")
 GENERATION = prometheus_client.Gauge("feature_flag_generation", "Generation of the set of flags that is in force.")
 
 #: What the flags gave to the request that is being answered: flag to variant.
@@ -41,7 +42,7 @@ _given: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar("
 class FileProvider(AbstractProvider):
     """Answers from a file in flagd's format, which it reads again when the file's time is greater. Needs no thread, so it lives through a fork.
 
-    A file that is missing, broken, or no set of flags is told once, and what was read before stays in force.
+    A file that is missing, broken, or no set of flags is told and counted once, and what was read before stays in force.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,6 +74,7 @@ class FileProvider(AbstractProvider):
             self.core.set_flags(flag_set(self.path.read_text(encoding="utf-8")))
         except Exception as error:
             self.told = time
+            FILE_ERRORS.inc()
             log.error("%s cannot be read (%s: %s): the flags stay as they were", self.path, type(error).__name__, error)
             return
         self.read = time

@@ -209,9 +209,12 @@ def test_a_flag_is_switched_while_it_runs(start: Callable[..., Shop], tmp_path: 
     assert given(shop)["checkout"] is True
     assert b"Order in one step" in shop.ask("/").body
     assert [given(shop, f"transaction_volume={volume}")["bulk_prices"] for volume in ("100000", "99999", "much", "")] == [True, False, False, False]
+    # The file that was missing at first.
+    assert "feature_flag_file_errors_total 1.0" in shop.ask("/metrics").body.decode()
     path.write_text("{")
     os.utime(path, ns=(time.time_ns() + 10**9,) * 2)
     assert (given(shop)["generation"], given(shop)["checkout"]) == (1, True), "a broken file leaves what was read before"
+    assert "feature_flag_file_errors_total 2.0" in shop.ask("/metrics").body.decode(), "a file is counted once"
     flag_file(path, 3, checkout={})
     assert (given(shop)["generation"], given(shop)["checkout"]) == (3, False)
     counted = shop.ask("/metrics").body.decode()
@@ -233,6 +236,54 @@ def test_json_that_is_no_set_of_flags_leaves_what_was_read_before(start: Callabl
     assert (given(shop)["generation"], given(shop)["checkout"]) == (2, False), "a set that really has no flag says so by its generation"
     shop.process.kill()
     assert shop.log().count("the flags stay as they were") == 1, "told once"
+
+
+#: A process that has imported the shop and forks two workers; each says what it gives of a flag, whenever it is asked.
+FORKED = """
+import os, pathlib, sys
+import storefront.flags as shop
+early = shop.Flags(pathlib.Path(sys.argv[1])) if sys.argv[2] == "before" else None
+ends = []
+for _number in range(2):
+    (asked, ask), (told, tell) = os.pipe(), os.pipe()
+    if os.fork() == 0:
+        flags = early or shop.Flags(pathlib.Path(sys.argv[1]))
+        while os.read(asked, 1) == b"?":
+            os.write(tell, b"on" if flags.value("checkout", shop.user({}, "ada")) else b"off")
+        os._exit(0)
+    os.close(asked)
+    ends.append((ask, told))
+for _line in sys.stdin:
+    for ask, told in ends:
+        os.write(ask, b"?")
+    print(*(os.read(told, 3).decode() for _ask, told in ends), flush=True)
+for ask, _told in ends:
+    os.write(ask, b".")
+"""
+
+
+@pytest.mark.parametrize("made", ["before", "after"])
+def test_processes_that_were_forked_after_the_import_each_follow_a_switch(vendor: Path, tmp_path: Path, made: str) -> None:
+    """Also where the provider was made before: it has no thread that the fork would lose."""
+    path = tmp_path / "flags.json"
+    flag_file(path, 1, checkout={"defaultVariant": "on"})
+    environment = {**os.environ, "PYTHONPATH": f"{vendor}{os.pathsep}{ROOT}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKED, str(path), made], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+
+        def asked() -> list[str]:
+            print(file=parent.stdin, flush=True)
+            return parent.stdout.readline().split() if parent.stdout else []
+
+        assert asked() == ["on", "on"]
+        flag_file(path, 2, checkout={})
+        assert asked() == ["off", "off"]
+        flag_file(path, 3, checkout={"defaultVariant": "on"})
+        assert asked() == ["on", "on"]
+    assert parent.returncode == 0
 
 
 def test_a_percentage_is_kept_by_the_visitors_cookie(start: Callable[..., Shop], tmp_path: Path) -> None:

@@ -75,6 +75,15 @@ def test_hosts_that_differ_are_named_with_what_they_hold(found: dict[str, Any]) 
     assert flag_view.missed(found, HOSTS, check=True) == ""
 
 
+def test_it_is_told_where_a_host_that_boots_would_not_get_what_is_live(found: dict[str, Any]) -> None:
+    def told(**of: Any) -> list[str]:
+        return flag_view.table(found, {"app1": HOSTS["app1"]}, signed=[{"item": "ops1", "anew": False, "signed": True, "summary": "", **of}])
+
+    assert told()[-1] == "all 1 hosts hold generation 8"
+    assert told(anew=True)[-1] == "- ops1: what is signed for hosts that boot is not generation 8; playbooks/flag.yml without a flag signs it"
+    assert told(signed=False, summary="Not signed (no key): run site.yml.")[-1] == "- ops1: Not signed (no key): run site.yml."
+
+
 def test_where_nothing_could_be_signed_nobody_is_told_that_a_boot_mends_it(found: dict[str, Any]) -> None:
     said = flag_view.missed(found, HOSTS, unsigned=["Not signed for hosts that come back later (it has no key)."])
     assert "gets them before it serves" not in said
