@@ -135,7 +135,9 @@ class FileBackend:
         except OSError as error:
             if error.errno not in room.FULL:
                 raise
-            raise HostError(f"{self.folder} is full, also what was held back there: make room on that disk, then run the same command again.") from None
+            raise HostError(
+                f"{self.folder} is full, also what was held back there: make room on that disk, then run the same command again."
+            ) from None
 
 
 @contextlib.contextmanager

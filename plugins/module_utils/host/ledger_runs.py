@@ -77,7 +77,7 @@ def read(path: str, depth: int | None = None) -> tuple[list[Record], int]:
 
 
 def with_flags(ended: Record, records: Iterable[Record]) -> Record:
-    """The end of a run with the feature flags of its environment that were switched while it ran, in that order; ``records`` hold the notes of these."""
+    """The end of a run with the feature flags of its environment that were switched while it ran, in that order; ``records`` hold their notes."""
     try:
         end = datetime.fromisoformat(ended["at"])
         begin = end - timedelta(seconds=float(ended["seconds"]))

@@ -176,12 +176,14 @@ def test_what_went_live_is_counted_not_what_took_it_back() -> None:
 def test_robot_page_and_footer_count_the_same(made: list[tuple[str, str | None, int]]) -> None:
     moments = [(NOW - timedelta(hours=hours)).isoformat() for _kind, _outcome, hours in made]
     records = [
-        one for at, (kind, outcome, _hours) in enumerate(made) for one in lines(f"run-{at}", moments[at], outcome, kind=kind, on_behalf_of=f"p{at % 2}")
+        one
+        for at, (kind, outcome, _hours) in enumerate(made)
+        for one in lines(f"run-{at}", moments[at], outcome, kind=kind, on_behalf_of=f"p{at % 2}")
     ]
     known = ledger.read(ledger.Known(), "".join(f"{json.dumps(record)}\n" for record in records).encode())
     found = words.runs(records, "storefront", {}, NOW)
     week = telling.lately(known.runs, NOW.timestamp())
-    people = ", ".join(f"{who} {count}" for who, count, *_rest in telling.people(week))
+    people = ", ".join(f"{person.account} {person.times}" for person in telling.people(week))
     assert words.status([*found, {"run": "x", "outcome": "running"}], NOW)[1] == f"{len(week)} in the last 7 days"
     assert words.deploys(found, ["7d"], NOW)[0] == f"{len(week)} in the last 7 days" + (f": {people}" if people else "")
 

@@ -75,7 +75,10 @@ class Store(action.ActionModule):
     ("answer", "why"),
     [
         (None, "the artifact store cannot be reached: no route to host."),
-        ({"rc": 2, "stdout": "", "stderr": "sh: write error:\n No space left on device\n"}, "could not write it: sh: write error: No space left on device."),
+        (
+            {"rc": 2, "stdout": "", "stderr": "sh: write error:\n No space left on device\n"},
+            "could not write it: sh: write error: No space left on device.",
+        ),
     ],
 )
 def test_what_cannot_be_noted_is_said_and_fails_no_deployment(answer: dict[str, Any] | None, why: str) -> None:

@@ -78,7 +78,10 @@ def test_a_label_shows_nothing_of_an_address(place: str, rest: str) -> None:
         ({"event": "gate", **WAVES, "batch": ["app2"], "verdict": "pass", "line": "pass: no harm"}, "gate of wave 2 of 3: pass: no harm (run"),
         ({"event": "gate", **WAVES, "batch": ["app2"], "verdict": "error", "line": "no answer"}, "gate of wave 2 of 3: error: no answer (run"),
         ({"event": "recovering", "aborted": ABORTED}, "goes back: failed on app2: it did not become healthy (run"),
-        ({"event": "ended", "aborted": {}, "well": True, "switched": True, "stranded": True}, "deployed after 41 s, by ada@desk, because: faster checkout (run"),
+        (
+            {"event": "ended", "aborted": {}, "well": True, "switched": True, "stranded": True},
+            "deployed after 41 s, by ada@desk, because: faster checkout (run",
+        ),
         (
             {"event": "ended", "aborted": {}, "well": True, "switched": True, "stranded": True, "lost": ["app4"]},
             "deployed after 41 s, without app4, by ada@desk",
