@@ -14,7 +14,7 @@ version_added: 0.1.0
 description:
   - Writes two files for every run, C(<utc time>-<playbook>-<id>.json), as C(docs/report.schema.json) describes it, and C(.xml) for
     what reads test results. They are written when a play begins, as those of a run that was interrupted, and replaced at the end. So a run that was
-    cut short has a report, too: as far as it came where it was interrupted (C(^C)), as far as the begin of its last play where it was killed
+    cut short has a report, too, as far as it came where it was interrupted (C(^C)), and as far as the begin of its last play where it was killed
     (SIGTERM, as CI cancels, or SIGKILL).
   - Told are the playbook, its options, seconds by play and host, counts, failed tasks with their message, changed tasks, how it ended and its
     last words.
