@@ -67,6 +67,6 @@ class ActionModule(ActionBase):
 def _unnoted(path: str, why: str) -> str:
     """What is not noted, why, and what to do."""
     return (
-        f"What is in use is not noted in {path}, {' '.join(why.split()).rstrip('.')}. What was deployed is live. Prune nothing there before it is: run "
-        "the same command again when the store is well, with -e version= and the version that is live."
+        f"What is in use is not noted in {path}, {' '.join(why.split()).rstrip('.')}. What was deployed is live. Prune nothing there before it is: "
+        "run the same command again when the store is well, with -e version= and the version that is live."
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, migrations, planning, version_words
+from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, migrations, plan_view, planning, version_words
 
 _SPEC: dict[str, Any] = {
     "app": {"type": "str", "required": True},
@@ -60,5 +60,5 @@ class ActionModule(ActionBase):
             "token": planning.newest_token(reports, run),
             "migrations": plan.told(),
             "give_up": gone,
-            "summary": plan.lines,
+            "summary": [*plan.lines, f"run {run}, by {plan_view.ordered(deployment_lock.somebody(given['by']), given['reason'])}"],
         }

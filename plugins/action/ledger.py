@@ -30,6 +30,7 @@ _SPEC: dict[str, Any] = {
         "on_behalf_of": {"type": "str", "default": ""},
         "reason": {"type": "str", "default": ""},
         "text": {"type": "str", "default": ""},
+        "flags": {"type": "list", "elements": "dict", "default": []},
         "plan": {"type": "dict"},
         "lock": {"type": "dict", "default": {}},
         "hosts": {"type": "list", "elements": "str", "default": []},
@@ -145,7 +146,7 @@ def _assembled(given: dict[str, Any], at: float, clock: float) -> Record:
     account = deployment_lock.somebody(None)
     who = ledger.Who(run, given["kind"], given["environment"], given["app"], by, given["on_behalf_of"], given["reason"], account)
     if given["state"] == "noted":
-        return ledger.noted(who, at, given["text"])
+        return ledger.noted(who, at, given["text"], given["flags"])
     if given["state"] == "started":
         return ledger.started(who, at, plan, given["lock"], given["hosts"], given["forced"])
     times = {**given["began"], "now": clock}

@@ -129,6 +129,7 @@ class ActionModule(ActionBase):
             "environment": given["environment"],
             "run": run,
             "by": deployment_lock.somebody(given["by"]),
+            "ordered": plan_view.ordered(deployment_lock.somebody(given["by"]), given["reason"]),
             "token": planning.newest_token(known, run),
             "waves": wave_sizes,
             "capacity": capacity,

@@ -12,8 +12,10 @@ type: notification
 short_description: Write a report of every run, as JSON and as JUnit XML
 version_added: 0.1.0
 description:
-  - Writes two files at the end of every run, C(<utc time>-<playbook>-<id>.json), as C(docs/report.schema.json) describes it, and C(.xml) for
-    what reads test results. A run that was cut short has a report, too, as far as it came.
+  - Writes two files for every run, C(<utc time>-<playbook>-<id>.json), as C(docs/report.schema.json) describes it, and C(.xml) for
+    what reads test results. They are written when a play begins, as those of a run that was interrupted, and replaced at the end. So a run that was
+    cut short has a report, too, as far as it came where it was interrupted (C(^C)), and as far as the begin of its last play where it was killed
+    (SIGTERM, as CI cancels, or SIGKILL).
   - Told are the playbook, its options, seconds by play and host, counts, failed tasks with their message, changed tasks, how it ended and its
     last words.
   - Values that C(no_log) hides are never in it, nor are arguments of tasks. Of extra variables only the names are, with the values of
@@ -115,7 +117,7 @@ class CallbackModule(CallbackBase):
         path = watching.place(playbook._file_name)
         self._report = run_report.Report(path, now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03}Z")
         self._name = run_report.stem(now.strftime("%Y%m%dT%H%M%SZ"), path, secrets.token_hex(4))
-        # Where the run is cut short, Ansible tells a callback nothing. Its workers leave without this, by os._exit.
+        # Where the run is interrupted, Ansible tells a callback nothing. Its workers leave without this, by os._exit.
         atexit.register(self._cut_short)
 
     @_guarded
@@ -125,6 +127,9 @@ class CallbackModule(CallbackBase):
             if not self._report.plays:
                 self._report.options = watching.options(context.CLIARGS, play.get_variable_manager().extra_vars)
             self._report.play(play.get_name().strip(), self._now())
+            # A run that is killed tells nobody: this stands until the next play begins, or the end replaces it.
+            self._report.seconds = self._now()
+            self._put(self._report)
 
     @_guarded
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
@@ -180,7 +185,10 @@ class CallbackModule(CallbackBase):
     def _write(self) -> None:
         report, self._report = self._report, None
         if report:
-            try:
-                run_report.write(self._folder, self._name, report, self._keep)
-            except OSError as error:
-                self.give_up(f"{self._folder} cannot be written ({error.strerror or error}), callback_report folder says where reports go")
+            self._put(report)
+
+    def _put(self, report: run_report.Report) -> None:
+        try:
+            run_report.write(self._folder, self._name, report, self._keep)
+        except OSError as error:
+            self.give_up(f"{self._folder} cannot be written ({error.strerror or error}), callback_report folder says where reports go")

@@ -65,6 +65,11 @@ options:
     description: What was done, in one line, with O(state=noted).
     type: str
     default: ''
+  flags:
+    description: Feature flags that were switched, each with C(flag), C(before) and C(after), with O(state=noted).
+    type: list
+    elements: dict
+    default: []
   plan:
     description: The plan of the run, as M(tossable.fleet.release_plan) or M(tossable.fleet.contract_plan) returned it.
     type: dict

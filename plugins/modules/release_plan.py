@@ -229,6 +229,11 @@ by:
   description: Who orders it.
   returned: always
   type: str
+ordered:
+  description: Who ordered it, and the reason that was given, in one line, as plan and end of the run show it.
+  returned: always
+  type: str
+  sample: "ada@desk, because: faster checkout"
 reason:
   description: Why, with the reasons of O(force) and O(override) and with the plan that was confirmed; hosts keep it in their journals.
   returned: always

@@ -138,8 +138,8 @@ def wave(sizes: Sequence[int], hosts: Sequence[str], batch: Sequence[str]) -> in
 def _took(story: Mapping[str, Any], event: Mapping[str, Any], now: datetime, uptime: float) -> int | None:
     """Without ledger and lock a run waits for nobody, and its id is as old as itself."""
     if event.get("seconds") is not None:
-        return round(event["seconds"])
-    return round(max(uptime - event["since"], 0.0)) if event.get("since") is not None else seconds_since(story["run"], now)
+        return round(float(event["seconds"]))
+    return round(max(uptime - float(event["since"]), 0.0)) if event.get("since") is not None else seconds_since(story["run"], now)
 
 
 def seconds_since(run: str, now: datetime) -> int | None:

@@ -87,9 +87,10 @@ def _record(event: str, who: Who, at: float, **more: Any) -> Record:
     return {"schema": SCHEMA, "event": event, "at": moment(at), **told, **more}
 
 
-def noted(who: Who, at: float, text: str) -> Record:
-    """Something that somebody did, other than a run."""
-    return _record("noted", who, at, text=one_line(text))
+def noted(who: Who, at: float, text: str, flags: Sequence[Mapping[str, Any]] = ()) -> Record:
+    """Something that somebody did, other than a run; ``flags`` are the feature flags that it switched (``flag``, ``before`` and ``after``)."""
+    switched = [{word: one_line(flag[word]) for word in ("flag", "before", "after")} for flag in flags]
+    return _record("noted", who, at, text=one_line(text), **({"flags": switched} if switched else {}))
 
 
 def started(who: Who, at: float, plan: Plan, lock: Mapping[str, Any], hosts: Sequence[str], forced: str) -> Record:
@@ -156,6 +157,7 @@ def ended(who: Who, at: float, plan: Plan, found: Results, course: Course, clock
         **_releases(plan),
         waves=_waves(who.kind, plan, hosts, found, course, reached, clock["now"]),
         hosts={**hosts, **{host: _left_out() for host in course.lost if host not in hosts}},
+        # Those that were switched meanwhile are known where the ledger is kept.
         flags=[],
         phases=_phases(found, reached, clock),
     )

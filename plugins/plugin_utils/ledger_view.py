@@ -134,6 +134,8 @@ def whole(run: Run) -> list[str]:
     for host, told_of in end.get("hosts", {}).items():
         steps = ", ".join(f"{step} {seconds:.2f}" for step, seconds in told_of["steps"].items())
         lines.append(_told(host, f"{told_of['outcome']}, runs {told_of['to'] or 'nobody knows what'}{f' ({steps} s)' if steps else ''}"))
+    flags = [f"{one['flag']}: {one['before']} -> {one['after']}" for one in end.get("flags", ()) if {"flag", "before", "after"} <= one.keys()]
+    lines += [_told("flags" if not at else "", line) for at, line in enumerate(flags)]
     if phases := end.get("phases"):
         lines.append(_told("phases", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in phases.items())))
     return lines

@@ -37,9 +37,15 @@ def lines(plan: Mapping[str, Any], run: str | None = None) -> list[str]:
         found.append(_labelled("at a time", f"at most {_number(plan['capacity'], 'host')} out of service"))
     if run:
         found.append(_labelled("run", run))
+        found.append(_labelled("by", plan["ordered"]))
     count = len(plan["obstacles"])
     found.append(_labelled("in the way", f"{_number(count, 'thing')}, listed at the end" if count else "nothing"))
     return found
+
+
+def ordered(by: str, reason: str) -> str:
+    """Who ordered a run and why, in the words of chat and ledger, on one line."""
+    return f"{by}, because: {' '.join(reason.split())}" if reason.strip() else f"{by}, no reason given"
 
 
 def unplanned(kind: str, app: str, reports: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -36,10 +36,11 @@ def left_out(lost: Mapping[str, str], app: str) -> list[str]:
 
 
 def ended_well(kind: str, plan: Mapping[str, Any], lost: Mapping[str, str], signed: str) -> list[str]:
-    """What the run brought about; the hosts that it left out come last."""
+    """What the run brought about, who ordered it and why; the hosts that it left out come last."""
     hosts = {host: move for host, move in plan["hosts"].items() if host not in lost}
     confirmed = f", plan confirmed ({plan['id']})" if plan.get("confirmed") else ""
-    lines = [f"{kind} {plan['app']} {plan['version']}: {plan['release']} on {len(hosts)} hosts{confirmed}"]
+    ordered = f", by {plan['ordered']}" if plan.get("ordered") else ""
+    lines = [f"{kind} {plan['app']} {plan['version']}: {plan['release']} on {len(hosts)} hosts{confirmed}{ordered}"]
     if kind == "reconcile":
         moved = [f"{host}: {move['from'] or 'nothing'} -> {move['to']}" for host, move in hosts.items() if move["changes"]]
         lines += moved or ["Every host that can be reached was right already."]

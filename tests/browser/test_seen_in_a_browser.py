@@ -171,7 +171,8 @@ def test_a_run_has_its_gate_hosts_commits_and_record(site: str, opened: Any) -> 
     assert painted(seen.page) == [True, True]
     for word in ("rolled back", "3 of 50 requests failed", "new and old compared", "app4", "drain 0.2 s", "Do thing 100", "change number 100"):
         assert word in text, word
-    seen.page.click("text=its record as JSON")
+    with seen.page.expect_navigation():
+        seen.page.click("text=its record as JSON")
     assert '"event": "ended"' in seen.page.content()
     assert "interrupted" in opened(f"{site}/{PAGES['cut']}").page.inner_text("main")
 

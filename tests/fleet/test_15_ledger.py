@@ -215,10 +215,12 @@ def test_an_ops_host_that_goes_away_in_the_middle(fleet: Fleet, spool: Path) -> 
         fleet.on("ops1", "nft delete table inet away")
     output = "".join(lines) + rest
     (LOGS / "ledger-away.log").write_text(output)
+    assert process.returncode == 0, output
     assert set(fleet.releases().values()) == {"1.1.0"}
     (kept,) = (spool / "lab").iterdir()
     assert json.loads(kept.read_text())["event"] == "ended"
     assert "could not be recorded" in output
+    assert "What is in use is not noted in" in output
     shown = fleet.must("playbooks/ledger.yml", "-e", "since=1h", *where).message()
     assert "brought up to date with 1 record that" in shown
     assert list((spool / "lab").iterdir()) == []

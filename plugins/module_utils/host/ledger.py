@@ -54,6 +54,7 @@ def append(folder: str, records: Sequence[Record], whole: bool = False) -> Appen
             end, torn = _repair(folder, descriptor)
             missing = _missing(descriptor, end, records, end if whole else min(end, RECENT_BYTES))
             if missing:
+                missing = _with_flags(descriptor, end, missing)
                 _write(descriptor, b"".join(encode(record) for record in missing), end)
         finally:
             os.close(descriptor)
@@ -126,6 +127,16 @@ def _missing(descriptor: int, end: int, records: Sequence[Record], depth: int) -
                 wanted.pop(name(record), None)
         start = stop
     return list(wanted.values())
+
+
+def _with_flags(descriptor: int, end: int, records: Sequence[Record]) -> list[Record]:
+    """The records, ends of runs with the flags that were switched meanwhile: their notes are near the end of the ledger, or among the records."""
+    if not any(record["event"] == "ended" for record in records):
+        return list(records)
+    depth = min(end, _BLOCK)
+    lines = os.pread(descriptor, depth, end - depth).split(b"\n")
+    noted = [record for line in lines if b'"flag"' in line and (record := ledger_runs.parse_line(line)) is not None]
+    return [ledger_runs.with_flags(record, [*noted, *records]) if record["event"] == "ended" else record for record in records]
 
 
 def _line_end(descriptor: int, start: int, end: int) -> int:

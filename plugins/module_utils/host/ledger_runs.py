@@ -76,6 +76,22 @@ def read(path: str, depth: int | None = None) -> tuple[list[Record], int]:
         return [], 0
 
 
+def with_flags(ended: Record, records: Iterable[Record]) -> Record:
+    """The end of a run with the feature flags of its environment that were switched while it ran, in that order; ``records`` hold their notes."""
+    try:
+        end = datetime.fromisoformat(ended["at"])
+        begin = end - timedelta(seconds=float(ended["seconds"]))
+        within = [
+            (at, record["flags"])
+            for record in records
+            if record["event"] == "noted" and record["kind"] == "flag" and record["environment"] == ended["environment"]
+            if isinstance(record.get("flags"), list) and begin <= (at := datetime.fromisoformat(record["at"])) <= end
+        ]
+    except (KeyError, TypeError, ValueError):
+        return ended
+    return {**ended, "flags": [flag for _at, flags in sorted(within, key=lambda one: one[0]) for flag in flags]}
+
+
 def unended(records: Iterable[Record]) -> list[Record]:
     """The last `started` of each application and environment, where it has no `ended`: the runs that may be under way."""
     last: dict[tuple[str, str], Record] = {}

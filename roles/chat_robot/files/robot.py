@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import secrets
@@ -24,6 +25,7 @@ from typing import Any
 import irc.bot
 import irc.client
 import irc.connection
+import robot_alerts as alerts
 import robot_flags as flags
 import robot_words as words
 
@@ -34,6 +36,8 @@ REFUSALS_AN_HOUR = 60
 AT_A_TIME = 8
 SOCKET_SECONDS = 5.0
 LINES_AN_ANSWER = 6
+#: Seconds between two looks at what is to be told without being asked.
+LOOK_SECONDS = 30
 
 
 def ask_root(path: str, question: dict[str, Any]) -> dict[str, Any]:
@@ -87,6 +91,8 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]  # irc has no typ
         self.confirmations = words.Confirmations()
         self.refusals = words.Bound(REFUSALS_AN_HOUR)
         self.busy = threading.Lock()
+        self.looked_at: tuple[int, ...] | None = None
+        self.unended: list[dict[str, Any]] = []
         self.room = threading.BoundedSemaphore(AT_A_TIME)
         self.vouching = settings["vouched_by"] == "user"
         wrapper = irc.connection.identity
@@ -174,6 +180,38 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]  # irc has no typ
         answers = {"deploys": words.deploys, "who": words.who_deployed, "why": words.why}
         return answers[verb](found, rest, now) if verb in answers else words.HELP
 
+    def watch(self) -> None:
+        """Tell what nobody asks for, for ever; a look that fails is made again."""
+        while True:
+            time.sleep(LOOK_SECONDS)
+            with contextlib.suppress(OSError, ValueError):
+                self.tell_alerts()
+
+    def tell_alerts(self) -> None:
+        """Tell the channel what it was not told yet, once the robot is in it."""
+        if self.settings["channel"] not in self.channels:
+            return
+        path, now = Path(self.settings["told"]), datetime.now(tz=UTC)
+        told, seen = alerts.load(path), alerts.found(self._unended(now), *flags.read(Path(self.settings["flags"])), now)
+        if told is None or set(told) != set(seen):
+            # Remembered first: a line that is lost is better than one that comes every half a minute.
+            alerts.keep(path, seen)
+            self.say(self.settings["channel"], *alerts.untold(seen, told))
+
+    def _unended(self, now: datetime) -> list[dict[str, Any]]:
+        """The runs without an end; the ledger, which may be long, is read again only where it has grown."""
+        # The lock first, as above: whoever freed it has written before.
+        lock = self._lock()
+        try:
+            found = Path(self.settings["ledger"]).stat()
+            stat = (found.st_ino, found.st_size, found.st_mtime_ns)
+        except OSError:
+            stat = None
+        if stat != self.looked_at or stat is None:
+            self.looked_at, self.unended = stat, words.runs(self._records(), self.settings["app"], lock, now)
+        self.unended = alerts.unended(self.unended, lock, now)
+        return self.unended
+
     def _wished(self, who: words.Speaker, told: list[str], where: str) -> str:
         if not words.may(self.settings["people"], who, told[0]):
             return words.refusal(who, told[0], self._record_refusal(who, told))
@@ -221,6 +259,7 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]  # irc has no typ
 def main(path: str) -> None:
     """Run until systemd says so; a playbook that is under way is waited for by the end of the process."""
     robot = Robot(json.loads(Path(path).read_text(encoding="utf-8")))
+    threading.Thread(target=robot.watch, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     robot.start()
 

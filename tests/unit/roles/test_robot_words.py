@@ -35,6 +35,7 @@ def load(name: str) -> ModuleType:
 words = load("robot_words")
 record = load("robot_record")
 flags = load("robot_flags")
+alerts = load("robot_alerts")
 
 
 def lines(run: str, at: str, outcome: str | None = "deployed", **more: Any) -> list[dict[str, Any]]:
@@ -183,7 +184,7 @@ def test_robot_page_and_footer_count_the_same(made: list[tuple[str, str | None, 
     known = ledger.read(ledger.Known(), "".join(f"{json.dumps(record)}\n" for record in records).encode())
     found = words.runs(records, "storefront", {}, NOW)
     week = telling.lately(known.runs, NOW.timestamp())
-    people = ", ".join(f"{who} {count}" for who, count, *_rest in telling.people(week))
+    people = ", ".join(f"{person.account} {person.times}" for person in telling.people(week))
     assert words.status([*found, {"run": "x", "outcome": "running"}], NOW)[1] == f"{len(week)} in the last 7 days"
     assert words.deploys(found, ["7d"], NOW)[0] == f"{len(week)} in the last 7 days" + (f": {people}" if people else "")
 
@@ -360,3 +361,55 @@ def test_what_an_order_did_is_what_the_ledger_noted_since() -> None:
     wish = words.Order("flag", "checkout off", "x")
     assert words.ended(wish, "", [], NOW, "checkout: on, now off") == "flag checkout off ended well: checkout: on, now off"
     assert words.ended(wish, "no such flag", [], NOW, "") == "flag checkout off failed: no such flag"
+
+
+def seen(*runs: dict[str, Any], until: str = "") -> dict[str, str]:
+    override = {"state": {"to": "off"}, "by": "ada", "at": "2026-11-25T09:12:00Z", "reason": "slow", "until": until or None}
+    found: dict[str, str] = alerts.found(list(runs), {"overrides": {"checkout": override}}, {"flags": {"checkout": {}}}, NOW)
+    return found
+
+
+def test_an_interrupted_run_and_a_flag_past_its_end_are_alerts_and_nothing_else() -> None:
+    records = [
+        *lines("run-1", "2026-11-25T09:00:00.000Z", None),
+        *lines("run-2", "2026-11-25T10:00:00.000Z", "failed"),
+        *lines("run-3", "2026-11-25T10:10:00.000Z", None),
+    ]
+    under_way = words.runs(records, "storefront", {"lease": {"owner": {"run": "run-3"}, "until": "2026-11-25T10:13:00Z"}}, NOW)
+    assert list(seen(*under_way, until="2026-11-25T10:12:01Z")) == ["run run-1"]
+    found = seen(*words.runs(records, "storefront", {"lease": None}, NOW), until="2026-11-25T10:12:00Z")
+    assert list(found) == ["run run-1", "run run-3", "flag checkout 2026-11-25T10:12:00Z"]
+    assert found["run run-3"] == "alert: deploy storefront 1.1.0 in lab interrupted, by robot on behalf of ada (2 minutes ago, run run-3)"
+    assert found["flag checkout 2026-11-25T10:12:00Z"] == (
+        "alert: flag checkout: off, 1 hour ago by ada, because: slow, until 2026-11-25T10:12:00Z, which is over"
+    )
+    assert alerts.found([], {"overrides": {"x": 3, "y": {"until": "soon"}}}, {}, NOW) == alerts.found([], {"overrides": []}, {"flags": 1}, NOW) == {}
+
+
+def test_a_run_loses_its_lock_without_a_word_in_the_ledger() -> None:
+    records = [*lines("run-1", "2026-11-25T09:00:00.000Z"), *lines("run-2", "2026-11-25T10:00:00.000Z", None)]
+    lock = {"lease": {"owner": {"run": "run-2"}, "until": "2026-11-25T10:13:00Z"}}
+    open_ones = alerts.unended(words.runs(records, "storefront", lock, NOW), lock, NOW)
+    assert [(run["run"], run["outcome"]) for run in open_ones] == [("run-2", "running")]
+    for lock_now, now in ((lock, NOW + timedelta(minutes=1)), ({"lease": None}, NOW)):
+        (run,) = alerts.unended(open_ones, lock_now, now)
+        assert (run["outcome"], list(seen(run))) == ("interrupted", ["run run-2"])
+
+
+def test_each_alert_is_told_once_also_by_a_robot_that_was_started_again(tmp_path: Path) -> None:
+    path = tmp_path / "told.json"
+    assert alerts.untold({"run a": "A"}, alerts.load(path)) == [], "what was before the first robot is no news"
+    alerts.keep(path, {"run a": "A"})
+    now = {"run a": "A", "run b": "B"}
+    assert alerts.untold(now, alerts.load(path)) == ["B"]
+    alerts.keep(path, now)
+    assert alerts.untold(now, alerts.load(path)) == []
+    assert [one.name for one in tmp_path.iterdir()] == ["told.json"]
+    for damaged in ("{", "3"):
+        path.write_text(damaged)
+        assert alerts.load(path) is None
+
+
+def test_many_alerts_are_as_many_lines_as_a_channel_bears() -> None:
+    lines_said = alerts.untold({f"run {number}": str(number) for number in range(9)}, [])
+    assert lines_said == ["0", "1", "2", "3", "alert: and 5 more, see status and flags"]

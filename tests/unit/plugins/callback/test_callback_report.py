@@ -102,9 +102,12 @@ def test_it_can_be_left_out(project: Path) -> None:
     assert not (project / "reports").exists()
 
 
-def test_a_run_that_is_cut_short_has_a_report(project: Path) -> None:
-    tasks = "[{ansible.builtin.debug: {msg: before}}, {ansible.builtin.shell: touch begun && exec sleep 60}]"
-    (project / "try.yml").write_text(f"- hosts: one\n  gather_facts: false\n  tasks: {tasks}\n")
+def cut_short(project: Path, by: signal.Signals) -> dict[str, Any]:
+    """The report of a run of two plays that got this signal in the middle of its second one."""
+    play = "- {{name: {name}, hosts: one, gather_facts: false, tasks: [{tasks}]}}\n"
+    first = play.format(name="First", tasks="{ansible.builtin.debug: {msg: before}}")
+    second = play.format(name="Second", tasks="{ansible.builtin.debug: {msg: within}}, {ansible.builtin.shell: touch begun && exec sleep 60}")
+    (project / "try.yml").write_text(first + second)
     run = subprocess.Popen(
         command(project), env=settings(project / "reports"), cwd=project, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -113,10 +116,23 @@ def test_a_run_that_is_cut_short_has_a_report(project: Path) -> None:
     while not (project / "begun").exists():
         assert time.monotonic() < end, "the task did not begin within 60 s"
         time.sleep(0.05)
-    os.killpg(run.pid, signal.SIGINT)
+    os.killpg(run.pid, by)
     run.communicate(timeout=60)
-    found = the_report(project / "reports")
+    assert not list((project / "reports").glob("*.new"))
+    return the_report(project / "reports")
+
+
+def test_a_run_that_is_interrupted_has_a_report(project: Path) -> None:
+    found = cut_short(project, signal.SIGINT)
+    assert (found["outcome"], found["last_words"]) == ("interrupted", "within")
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_killed_has_a_report_up_to_its_last_play(project: Path, by: signal.Signals) -> None:
+    found = cut_short(project, by)
     assert (found["outcome"], found["last_words"]) == ("interrupted", "before")
+    assert [(play["name"], play["hosts"]) for play in found["plays"]] == [("First", ["one"]), ("Second", [])]
+    assert found["hosts"]["one"]["ok"] == 1
 
 
 def test_it_works_under_ansible_runner(project: Path) -> None:

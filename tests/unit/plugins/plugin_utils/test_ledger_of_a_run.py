@@ -298,3 +298,10 @@ def test_every_end_is_as_the_schema_says(
     record = end(kind, plan(*names), found, aborted=ABORTED if aborted else {}, held=held)
     assert (record["cause"] == "") == (record["outcome"] == ("rolled_back" if kind == "rollback" else "deployed"))
     assert len(record["waves"]) == len(names)
+
+
+def test_a_note_of_flags_says_which_and_how_they_stood() -> None:
+    rows = [{"flag": "checkout", "before": "off", "after": "10 %", "changed": True}]
+    record = valid(ledger.noted(who("flag"), 0.0, "checkout: 10 % (was off), generation 3", rows))
+    assert record["flags"] == [{"flag": "checkout", "before": "off", "after": "10 %"}]
+    assert "flags" not in valid(ledger.noted(who("unlock"), 0.0, "the lock of ada was broken"))

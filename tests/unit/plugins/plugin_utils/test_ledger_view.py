@@ -101,6 +101,11 @@ def test_the_table_says_when_there_is_more_or_nothing() -> None:
     assert ledger_view.table([], False) == ["The ledger is empty: nothing has been deployed since it is kept."]
 
 
+def test_a_run_is_shown_with_the_flags_that_were_switched_meanwhile() -> None:
+    (run,) = ledger_runs.runs([started("a", 0), ended("a", 12, flags=[{"flag": "checkout", "before": "off", "after": "10 %"}])], set())
+    assert "flags         checkout: off -> 10 %" in ledger_view.whole(run)
+
+
 def test_one_run_whole() -> None:
     shown = "\n".join(ledger_view.whole(RUNS[0]))
     for words in (

@@ -36,6 +36,7 @@ def plan(**more: Any) -> dict[str, Any]:
         "configuration": [{"hosts": list(HOSTS), "changes": ["+NEW", "~OTHER", "-GONE"]}],
         "estimate": ESTIMATE,
         "capacity": 2,
+        "ordered": "ada@desk, because: the new cart",
         "obstacles": [],
         **more,
     }
@@ -57,7 +58,15 @@ def test_every_line_has_its_label() -> None:
     assert row("in the way", lines) == "nothing"
     assert f"{'':{plan_view.LABEL}}~ web.py" in lines
     assert any(line.endswith("new and 2 more") for line in lines)
-    assert [line for line in plan_view.lines(plan(), "20261125T100000Z-1a2b3c") if line not in lines] == ["run          20261125T100000Z-1a2b3c"]
+    assert [line for line in plan_view.lines(plan(), "20261125T100000Z-1a2b3c") if line not in lines] == [
+        "run          20261125T100000Z-1a2b3c",
+        "by           ada@desk, because: the new cart",
+    ]
+
+
+def test_who_ordered_a_run_and_why_is_one_line() -> None:
+    assert plan_view.ordered("ada@desk", "the new\n  cart") == "ada@desk, because: the new cart"
+    assert plan_view.ordered("ada@desk", " ") == "ada@desk, no reason given"
 
 
 def test_a_plan_for_four_hosts_fits_a_screen_also_where_two_releases_are_live() -> None:

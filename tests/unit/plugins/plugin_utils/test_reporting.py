@@ -34,6 +34,11 @@ def test_the_hosts_that_were_left_out_come_last_with_the_command() -> None:
     assert lines[-1].endswith("ansible-playbook playbooks/reconcile.yml -e app=shop")
 
 
+def test_the_last_lines_say_who_ordered_it_and_why() -> None:
+    (line,) = reporting.ended_well("deploy", {**plan(app1=("1-aa", True)), "ordered": "ada, because: the new cart"}, {}, "")
+    assert line == "deploy shop 2: 2-bb on 1 hosts, by ada, because: the new cart"
+
+
 def test_a_reconciliation_says_what_it_did() -> None:
     lines = reporting.ended_well("reconcile", plan(app1=("2-bb", False), app2=(None, True)), {}, "")
     assert lines == ["reconcile shop 2: 2-bb on 2 hosts", "app2: nothing -> 2-bb"]

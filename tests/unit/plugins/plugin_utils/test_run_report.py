@@ -93,7 +93,8 @@ def test_the_note_of_a_toss_has_the_run_of_its_lock() -> None:
 
 
 def test_what_could_not_be_sent_or_recorded_is_in_the_report() -> None:
-    lost = {"recorded": False, "said": ["ledger on ops1: the end of run r1 could not be recorded"], "record": {"event": "ended", "run": "r1"}}
+    gone = "ledger on ops1: the end of run r1 could not be recorded"
+    lost = {"recorded": False, "said": [gone], "record": {"event": "ended", "run": "r1"}}
     caught_up = {"recorded": True, "said": ["ledger on ops2: brought up to date"], "record": {"event": "ended", "run": "r1"}}
     late = "not sent to the chat, the service did not answer within 30 s: deployed"
     made = report(
@@ -105,7 +106,7 @@ def test_what_could_not_be_sent_or_recorded_is_in_the_report() -> None:
     )
     found = told(made)
     assert found["unsent"] == [late, "Not announced: No space left on device (/x). The run goes on."]
-    assert found["unrecorded"] == [*lost["said"], "What is in use is not noted in /srv"]
+    assert found["unrecorded"] == [gone, "What is in use is not noted in /srv"]
     assert found["run"] == "r1"
     assert (told(report(counts={"app1": {}}))["unsent"], told(report(counts={"app1": {}}))["unrecorded"]) == ([], [])
 

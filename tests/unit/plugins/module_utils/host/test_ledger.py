@@ -193,3 +193,41 @@ def test_the_newest_are_found_without_reading_all_of_a_long_ledger(tmp_path: pat
     answer = ledger.perform("shop", {"operation": "show", "wanted": {"last": 3}, "recent": True}, str(tmp_path))
     assert ([run["run"] for run in answer["runs"]], answer["more"]) == (["47", "48", "49"], True)
     assert len(answer["known"]["run"]) < 20
+
+
+SWITCHED = {"flag": "checkout", "before": "off", "after": "10 %"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "more", "found"),
+    [
+        ((2, 5), {}, [SWITCHED]),
+        ((1, 6), {}, [SWITCHED]),
+        ((3, 6), {}, []),
+        ((0, 1), {}, []),
+        ((0, 9), {"environment": "production"}, []),
+        ((0, 9), {"kind": "maintenance"}, []),
+        ((0, 9), {"flags": None}, []),
+    ],
+)
+def test_the_end_of_a_run_has_the_flags_that_were_switched_while_it_ran(
+    tmp_path: pathlib.Path, seconds: tuple[int, int], more: dict[str, Any], found: list[dict[str, str]]
+) -> None:
+    began, ends = seconds
+    # The flags of all applications are switched together.
+    note = noted("f", 2, **{"kind": "flag", "application": "all", "flags": [SWITCHED], **more})
+    first, second = ended("a", ends, seconds=float(ends - began)), ended("b", ends, seconds=float(ends - began))
+    assert ledger.append(str(tmp_path), [started("a", began), note]).written == 2
+    ledger.append(str(tmp_path), [first])
+    # As where the ledger could not be written meanwhile.
+    ledger.append(str(tmp_path / "late"), [started("b", began), second, note])
+    for folder in (tmp_path, tmp_path / "late"):
+        (end,) = [record for record in ledger_runs.read(f"{folder}/ledger.jsonl")[0] if record["event"] == "ended"]
+        assert end["flags"] == found
+
+
+def test_several_switches_stand_in_their_order(tmp_path: pathlib.Path) -> None:
+    back = {"flag": "checkout", "before": "10 %", "after": "off"}
+    late = noted("g", 4, kind="flag", flags=[back])
+    ledger.append(str(tmp_path), [late, noted("f", 3, kind="flag", flags=[SWITCHED]), ended("a", 9, seconds=8.0)])
+    assert ledger_runs.read(f"{tmp_path}/ledger.jsonl")[0][-1]["flags"] == [SWITCHED, back]
