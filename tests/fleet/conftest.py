@@ -155,6 +155,13 @@ class Fleet:
         assert rows, "no load balancer has counted anything"
         return sum(int(count or 0) for row in rows for count in row[15:17])
 
+    def served(self, seconds: float = 60) -> None:
+        """Wait until each load balancer sends requests to every host again, after a test has mended what it broke."""
+        deadline = time.monotonic() + seconds
+        while any(status != dict.fromkeys(self.hosts(), "UP") for status in self.statuses().values()):
+            assert time.monotonic() < deadline, f"not up again after {seconds} s: {self.statuses()}"
+            time.sleep(0.2)
+
     def lock(self) -> dict[str, Any] | None:
         """The lease of the deployment lock, None while it is free."""
         (keeper, *_rest) = self.group("ops")

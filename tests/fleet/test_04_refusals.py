@@ -32,6 +32,7 @@ def broken(fleet: Fleet, host: str, breaking: str, mending: str) -> Iterator[Non
         yield
     finally:
         fleet.on(host, mending)
+    fleet.served()
 
 
 def forget_connections(fleet: Fleet) -> None:
