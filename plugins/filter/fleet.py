@@ -14,7 +14,16 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_view, ledger, maintenance, planning, reporting, tossing, version_words
+from ansible_collections.tossable.fleet.plugins.plugin_utils import (
+    alerts,
+    flag_view,
+    ledger,
+    maintenance,
+    planning,
+    reporting,
+    tossing,
+    version_words,
+)
 from ansible_collections.tossable.fleet.plugins.plugin_utils import waves as wave_words
 
 #: What the hosts of a group are there for.
@@ -180,6 +189,8 @@ class FilterModule:
             "version_list": version_list,
             "not_serving": not_serving,
             "status_table": status_table,
+            "fleet_alerts": alerts.found,
+            "alert_lines": alerts.lines,
             "in_use": planning.in_use,
             "release_before": tossing.before,
             "release_alike": tossing.alike,

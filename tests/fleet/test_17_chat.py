@@ -113,6 +113,7 @@ def robot(fleet: Fleet) -> Iterator[None]:
         "chat_robot_app": "storefront",
         "chat_robot_environment": "lab",
         "chat_robot_checkout": THERE,
+        "chat_robot_look_seconds": 30,
         "chat_robot_inventory": f"{THERE}/inventories/lab",
         "chat_robot_variables": {**with_files, "ansible_ssh_common_args": trusted},
     }
@@ -176,3 +177,27 @@ def test_who_may_deploys_goes_back_and_switches_a_flag_from_the_channel_and_a_st
     assert (deployed["outcome"], deployed["version"], gone_back["outcome"], gone_back["version"]) == ("deployed", "1.1.0", "rolled_back", "1.0.0")
     assert all(run["run"] in line and "on behalf of ada" in line for run, line in zip((deployed, gone_back), told, strict=False))
     assert deployed["run"] in fleet.journal("storefront")["app1"]
+
+
+@long
+def test_the_channel_is_told_unasked_what_is_wrong_with_the_fleet_and_when_it_is_over(fleet: Fleet, robot: None) -> None:
+    first, second, *_others = fleet.hosts()
+    fleet.must("playbooks/flag.yml")
+    damaged = rf"{first}: its file is damaged and names no generation: site\.yml or any switch repairs it"
+    with Client(OPS, "watcher") as watcher:
+        beside_the_robot(watcher)
+        fleet.on(first, "cd /var/lib/tossable/flags && head -c 200 flags.json >broken && mv broken flags.json")
+        watcher.wait(rf":robot!\S+ PRIVMSG #ops :alert: {damaged}", 150)
+        watcher.say("#ops", "!alerts")
+        watcher.wait(rf":robot!\S+ PRIVMSG #ops :{damaged}")
+        assert re.search(damaged, fleet.must("playbooks/alerts.yml").output)
+        fleet.must("playbooks/flag.yml")
+        watcher.wait(rf":robot!\S+ PRIVMSG #ops :over: flags of {first}", 150)
+        assert fleet.run(*podman("pause", f"{LAB}-{second}")).code == 0
+        try:
+            watcher.wait(rf":robot!\S+ PRIVMSG #ops :alert: {second}: out of reach: ", 240)
+        finally:
+            assert fleet.run(*podman("unpause", f"{LAB}-{second}")).code == 0
+        watcher.wait(rf":robot!\S+ PRIVMSG #ops :over: {second}$", 150)
+    assert "Nothing is wrong." in fleet.must("playbooks/alerts.yml").output
+    fleet.settled("1.0.0")

@@ -36,8 +36,12 @@ REFUSALS_AN_HOUR = 60
 AT_A_TIME = 8
 SOCKET_SECONDS = 5.0
 LINES_AN_ANSWER = 6
-#: Seconds between two looks at what is to be told without being asked.
+#: Seconds between two looks at what is to be told without being asked, as far as it lies on this host.
 LOOK_SECONDS = 30
+#: What looks at the fleet, how long it may take, and after how many seconds it looks again where it found something new.
+LOOK = "playbooks/alerts.yml"
+LOOK_LIMIT = 240
+AGAIN_SECONDS = 10
 
 
 def ask_root(path: str, question: dict[str, Any]) -> dict[str, Any]:
@@ -53,8 +57,8 @@ def ask_root(path: str, question: dict[str, Any]) -> dict[str, Any]:
         return {"trouble": str(error)}
 
 
-def run_playbook(settings: dict[str, Any], verb: str, given: dict[str, str]) -> str:
-    """Run the playbook of an order; returns an empty text where it ended well, else what failed in one line."""
+def run_playbook(settings: dict[str, Any], playbook: str, given: dict[str, str], limit: int = 0, reports: bool = True) -> str:
+    """Run a playbook, for ``limit`` seconds at most where that is not 0; returns an empty text where it ended well, else what failed in one line."""
     import ansible_runner  # slow to import, and not needed before somebody gives an order
 
     extra = {**given, **settings["variables"]}
@@ -71,16 +75,18 @@ def run_playbook(settings: dict[str, Any], verb: str, given: dict[str, str]) -> 
         done = ansible_runner.run(
             private_data_dir=folder,
             project_dir=settings["checkout"],
-            playbook=settings["playbooks"].get(verb, ORDERS[verb]),
+            playbook=playbook,
             inventory=settings["inventory"],
             extravars=extra,
-            envvars={"ANSIBLE_CONFIG": str(Path(settings["checkout"], "ansible.cfg"))},
+            envvars={"ANSIBLE_CONFIG": str(Path(settings["checkout"], "ansible.cfg")), **({} if reports else {"TOSSABLE_REPORT_KEEP": "0"})},
             event_handler=note,
             quiet=True,
+            timeout=limit,
         )
     if done.rc == 0:
         return ""
-    return next((line for text in reversed(failures) for line in text.strip().splitlines()), f"the playbook ended with {done.rc}")
+    ended = f"the playbook took more than {limit} s" if done.status == "timeout" else f"the playbook ended with {done.rc}"
+    return next((line for text in reversed(failures) for line in text.strip().splitlines()), ended)
 
 
 class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]  # irc has no types
@@ -93,6 +99,7 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]  # irc has no typ
         self.busy = threading.Lock()
         self.looked_at: tuple[int, ...] | None = None
         self.unended: list[dict[str, Any]] = []
+        self.looks = alerts.Looks()
         self.room = threading.BoundedSemaphore(AT_A_TIME)
         self.vouching = settings["vouched_by"] == "user"
         wrapper = irc.connection.identity
@@ -177,6 +184,8 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]  # irc has no typ
             return [words.lock(self._lock(), now)]
         if verb == "flags":
             return flags.answer(*flags.read(Path(self.settings["flags"])), now)
+        if verb == "alerts":
+            return self.looks.answer()
         answers = {"deploys": words.deploys, "who": words.who_deployed, "why": words.why}
         return answers[verb](found, rest, now) if verb in answers else words.HELP
 
@@ -192,11 +201,28 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]  # irc has no typ
         if self.settings["channel"] not in self.channels:
             return
         path, now = Path(self.settings["told"]), datetime.now(tz=UTC)
-        told, seen = alerts.load(path), alerts.found(self._unended(now), *flags.read(Path(self.settings["flags"])), now)
+        told = alerts.load(path)
+        seen = alerts.found(self._unended(now), *flags.read(Path(self.settings["flags"])), now) | self.looks.alerts(told or ())
         if told is None or set(told) != set(seen):
             # Remembered first: a line that is lost is better than one that comes every half a minute.
             alerts.keep(path, seen)
             self.say(self.settings["channel"], *alerts.untold(seen, told))
+
+    def look(self) -> None:
+        """Look at the fleet again and again."""
+        again = True
+        while True:
+            time.sleep(AGAIN_SECONDS if again else self.settings["look_seconds"])
+            again = self._look()
+
+    def _look(self) -> bool:
+        """Look once; returns whether the next look is wanted soon."""
+        path = Path(self.settings["alerts"])
+        try:
+            failure = run_playbook(self.settings, LOOK, {"app": self.settings["app"], "alerts_file": str(path)}, LOOK_LIMIT, reports=False)
+            return self.looks.fail(failure) if failure else self.looks.see(json.loads(path.read_text(encoding="utf-8")))
+        except Exception as error:  # whatever it was, a fleet that nobody looks at is to be told of
+            return self.looks.fail(f"{type(error).__name__}: {error}")
 
     def _unended(self, now: datetime) -> list[dict[str, Any]]:
         """The runs without an end; the ledger, which may be long, is read again only where it has grown."""
@@ -238,7 +264,11 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]  # irc has no typ
         try:
             self.say(channel, f"{wish} begins, by {self.settings['by']} on behalf of {who.account}")
             noted, before = len(self._records()), {run["run"] for run in self._runs()}
-            failure = run_playbook(self.settings, wish.verb, words.variables(wish, self.settings["app"], self.settings["by"], who))
+            failure = run_playbook(
+                self.settings,
+                self.settings["playbooks"].get(wish.verb, ORDERS[wish.verb]),
+                words.variables(wish, self.settings["app"], self.settings["by"], who),
+            )
             made = [run for run in self._runs() if run["run"] not in before and run.get("by") == self.settings["by"]]
             told_of = flags.made(self._records(), noted, self.settings["by"])
             self.say(channel, words.ended(wish, failure, made, datetime.now(tz=UTC), told_of))
@@ -260,6 +290,8 @@ def main(path: str) -> None:
     """Run until systemd says so; a playbook that is under way is waited for by the end of the process."""
     robot = Robot(json.loads(Path(path).read_text(encoding="utf-8")))
     threading.Thread(target=robot.watch, daemon=True).start()
+    if robot.settings["look_seconds"]:
+        threading.Thread(target=robot.look, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     robot.start()
 

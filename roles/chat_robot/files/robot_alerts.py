@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the robot tells by itself, once each: a run that was interrupted, a flag that is past the end that was set for it. Pure but `load` and `keep`.
+"""What the robot tells by itself, once each: a run that was interrupted, a flag past its end, what is wrong with the fleet. Pure but `load`
+and `keep`.
 
 An *alert* has a name, which says what it is about, and a line. Those that were told are remembered by their names.
 """
@@ -20,6 +21,43 @@ import robot_words as words
 
 #: Lines at once; a channel bears no more.
 MOST = 5
+#: Begins the names of what is wrong with the fleet, which ends by itself some time.
+FLEET = "fleet: "
+
+
+class Looks:
+    """What looks at the fleet found: something new counts when the next look finds it too, because a run or a switch may have been half done."""
+
+    def __init__(self) -> None:
+        #: What is wrong: name -> line; None until that is known.
+        self.standing: dict[str, str] | None = None
+        self._suspected: dict[str, str] = {}
+
+    def see(self, found: Mapping[str, str]) -> bool:
+        """Take in what a look found (name -> line, as `playbooks/alerts.yml` keeps them); returns whether the next one is wanted soon."""
+        known = {**(self.standing or {}), **self._suspected}
+        certain = {name: line for name, line in found.items() if name in known}
+        again = len(certain) < len(found)
+        if self.standing is not None or not again:
+            self.standing = certain
+        self._suspected = dict(found)
+        return again
+
+    def fail(self, why: str) -> bool:
+        """Take in that a look was not possible: that is wrong, and all else stands as it did. Returns as above."""
+        return self.see({**(self.standing or {}), "the look at the fleet": f"the fleet cannot be looked at: {why}"})
+
+    def alerts(self, told: Collection[str]) -> dict[str, str]:
+        """As alerts. While nothing is known, as after a start, those that were told are taken to stand."""
+        if self.standing is None:
+            return {name: "" for name in told if name.startswith(FLEET)}
+        return {FLEET + name: words.clean(f"alert: {line}") for name, line in self.standing.items()}
+
+    def answer(self) -> list[str]:
+        """What somebody is told who asks."""
+        if self.standing is None:
+            return ["I have not looked at the fleet yet."]
+        return bounded(list(self.standing.values())) or ["Nothing is wrong with the fleet."]
 
 
 def found(runs: Sequence[Mapping[str, Any]], state: Mapping[str, Any], published: Mapping[str, Any], now: datetime) -> dict[str, str]:
@@ -41,9 +79,17 @@ def unended(runs: Sequence[Mapping[str, Any]], lock_now: Mapping[str, Any], now:
 
 
 def untold(alerts: Mapping[str, str], told: Collection[str] | None) -> list[str]:
-    """The lines of those that nobody was told; none where it is not known yet what was told: whoever puts a robot up wants no history."""
-    lines = [] if told is None else [line for name, line in alerts.items() if name not in told]
-    return lines if len(lines) <= MOST else [*lines[: MOST - 1], f"alert: and {len(lines) - MOST + 1} more, see status and flags"]
+    """The lines of those that nobody was told, and of those that are over.
+
+    Where it is not known yet what was told, of what is wrong with the fleet only: whoever puts a robot up wants no history.
+    """
+    over = [f"over: {name.removeprefix(FLEET)}" for name in told or () if name.startswith(FLEET) and name not in alerts]
+    return bounded([line for name, line in alerts.items() if name not in (told or ()) and (told is not None or name.startswith(FLEET))] + over)
+
+
+def bounded(lines: list[str]) -> list[str]:
+    """As many lines as a channel bears."""
+    return lines if len(lines) <= MOST else [*lines[: MOST - 1], f"alert: and {len(lines) - MOST + 1} more, see status.yml and flags.yml"]
 
 
 def load(path: Path) -> list[str] | None:

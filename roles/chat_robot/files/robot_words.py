@@ -266,7 +266,7 @@ def lock(answer: Mapping[str, Any], now: datetime) -> str:
 
 
 HELP = [
-    "status, deploys [7d], who VERSION, why RUN, lock, flags: I tell what is known.",
+    "status, deploys [7d], who VERSION, why RUN, lock, flags, alerts: I tell what is known.",
     "deploy VERSION [because ...], rollback [VERSION] [because ...]: I do it for people on my list, once they have confirmed it.",
     "flag NAME on|off|10%|reset [because ...], panic [MINUTES|GROUP] [because ...]: so do I with feature flags.",
 ]

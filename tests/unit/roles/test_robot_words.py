@@ -412,4 +412,50 @@ def test_each_alert_is_told_once_also_by_a_robot_that_was_started_again(tmp_path
 
 def test_many_alerts_are_as_many_lines_as_a_channel_bears() -> None:
     lines_said = alerts.untold({f"run {number}": str(number) for number in range(9)}, [])
-    assert lines_said == ["0", "1", "2", "3", "alert: and 5 more, see status and flags"]
+    assert lines_said == ["0", "1", "2", "3", "alert: and 5 more, see status.yml and flags.yml"]
+
+
+DAMAGED = {"flags of app1": "app1: its file is damaged"}
+ALERT = {"fleet: flags of app1": "alert: app1: its file is damaged"}
+
+
+def test_what_is_wrong_with_the_fleet_counts_when_a_second_look_finds_it_too() -> None:
+    looks = alerts.Looks()
+    assert looks.answer() == ["I have not looked at the fleet yet."]
+    assert not looks.see({})
+    assert looks.answer() == ["Nothing is wrong with the fleet."]
+    assert looks.see(DAMAGED), "the next look is wanted soon"
+    assert looks.alerts([]) == {}
+    assert not looks.see(DAMAGED)
+    assert (looks.alerts([]), looks.answer()) == (ALERT, list(DAMAGED.values()))
+    assert looks.see({"app2": "app2: a switch is half done"}), "what is gone is gone at once, what is new waits"
+    assert looks.alerts([]) == {}
+    assert not looks.see({})
+
+
+def test_a_look_that_fails_twice_is_an_alert_and_takes_none_away() -> None:
+    looks = alerts.Looks()
+    looks.see(DAMAGED)
+    looks.see(DAMAGED)
+    assert looks.fail("no route to host")
+    assert looks.alerts([]) == ALERT
+    assert not looks.fail("no route to host")
+    assert looks.alerts([]) == {**ALERT, "fleet: the look at the fleet": "alert: the fleet cannot be looked at: no route to host"}
+    assert not looks.see(DAMAGED)
+    assert looks.alerts([]) == ALERT
+
+
+def test_an_alert_of_the_fleet_is_told_once_and_when_it_is_over() -> None:
+    assert alerts.untold(ALERT, None) == list(ALERT.values()), "what is wrong now is news also to a channel with a new robot"
+    assert alerts.untold(ALERT, ["run a"]) == list(ALERT.values())
+    assert alerts.untold(ALERT, list(ALERT)) == []
+    assert alerts.untold({}, [*ALERT, "run a"]) == ["over: flags of app1"]
+
+
+def test_a_robot_that_was_started_again_tells_nothing_twice_and_nothing_too_early() -> None:
+    looks, told = alerts.Looks(), [*ALERT, "fleet: app2", "run a"]
+    assert alerts.untold(looks.alerts(told), told) == []
+    assert looks.see(DAMAGED)
+    assert alerts.untold(looks.alerts(told), told) == []
+    assert not looks.see(DAMAGED)
+    assert alerts.untold(looks.alerts(told), told) == ["over: app2"]
