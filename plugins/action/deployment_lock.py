@@ -64,6 +64,9 @@ class ActionModule(HostAction):
         began, told = time.monotonic(), ""
         dead: int | None = None
         while True:
+            if deployment_lock.orphaned():
+                # Nobody would free it, and nobody could see that its owner is dead.
+                return {"failed": True, "msg": "Nothing was changed: ansible-playbook has ended, so nobody is there to take the lock for."}
             asked = deployment_lock.uptime()
             answer = self._ask(given, "acquire", owner=me._asdict(), seconds=given["lease_seconds"], take_over=dead)
             if answer.get("failed"):

@@ -57,6 +57,12 @@ def owner(run: str, by: str | None, reason: str, what: str) -> Owner:
     return Owner(run, somebody(by), reason, what, account(), socket.gethostname(), boot, namespace, pid, process_start(pid) or 0)
 
 
+def orphaned() -> bool:
+    """Whether this is a worker whose ansible-playbook is gone: workers are sessions of their own and outlive it, up to the end of their task."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and os.getppid() != parent.pid
+
+
 def process_start(pid: int) -> int | None:
     """When the process started (clock ticks since boot), None where there is none or where it has ended and only waits to be reaped."""
     fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()

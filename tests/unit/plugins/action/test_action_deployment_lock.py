@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import types
 from typing import Any
@@ -66,6 +67,24 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     clock = types.SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept))
     monkeypatch.setattr(action, "time", clock)
     return slept
+
+
+def test_a_worker_whose_controller_was_killed_takes_no_lock_also_where_it_waited_for_it(
+    controller: Controller, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: types.SimpleNamespace(pid=os.getppid()))
+    first = controller.take(by="ada")["lock"]
+    assert first["held"]
+    killed_after = iter([False, False, True])
+    monkeypatch.setattr(deployment_lock, "orphaned", lambda: next(killed_after))
+    assert "ansible-playbook has ended" in controller.take(by="bob", wait_seconds=600)["msg"]
+    assert len(pauses) == 2
+    controller.free(first)
+    monkeypatch.undo()
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: types.SimpleNamespace(pid=os.getppid() + 1))
+    assert controller.take(by="bob")["failed"]
+    monkeypatch.undo()
+    assert controller.take(by="bob")["lock"]["token"] == 2
 
 
 def test_one_wins_and_the_other_is_told(controller: Controller) -> None:
