@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-page test lint unit sanity browser molecule fleet torture-release bench bench-flags gate-figures lab lab-down
+.PHONY: help setup demo demo-page test lint unit sanity browser molecule fleet torture-release bench bench-flags bench-callbacks gate-figures lab lab-down
 
 help: ## say what can be typed
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,9 @@ bench: setup ## deploy.yml against a bare ssh loop
 
 bench-flags: setup ## seconds from a flag's switch to the last application on 20 hosts; fewer: make bench-flags APP_SERVERS=4
 	@tools/flag_bench.py $(if $(APP_SERVERS),--hosts $(APP_SERVERS))
+
+bench-callbacks: setup ## what the callbacks cost a deployment, in processor time
+	@tools/callback_bench.py
 
 gate-figures: ## simulate thousands of rollouts, write what the gate catches how soon to docs/gate.md
 	@tools/setup

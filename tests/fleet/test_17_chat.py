@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ OPS = str(ipaddress.ip_network(NETWORK)[11])
 #: What of this repository is a checkout that plays, and where it lies on the robot's host.
 CHECKOUT = ("ansible.cfg", "deploy.yml", "galaxy.yml", "meta", "playbooks", "plugins", "roles", "collections", "inventories")
 THERE = "/srv/fleet"
+#: Seconds of the lease of a run that is killed.
+LEASE = 45
 RUN = re.compile(r"\(run (\d{8}T\d{6}Z-[0-9a-f]{6})\)$")
 
 
@@ -190,7 +194,7 @@ def test_the_channel_is_told_unasked_what_is_wrong_with_the_fleet_and_when_it_is
         watcher.wait(rf":robot!\S+ PRIVMSG #ops :alert: {damaged}", 150)
         watcher.say("#ops", "!alerts")
         watcher.wait(rf":robot!\S+ PRIVMSG #ops :{damaged}")
-        assert re.search(damaged, fleet.must("playbooks/alerts.yml").output)
+        assert re.search(damaged, fleet.must("playbooks/alerts.yml").message())
         fleet.must("playbooks/flag.yml")
         watcher.wait(rf":robot!\S+ PRIVMSG #ops :over: flags of {first}", 150)
         assert fleet.run(*podman("pause", f"{LAB}-{second}")).code == 0
@@ -199,5 +203,29 @@ def test_the_channel_is_told_unasked_what_is_wrong_with_the_fleet_and_when_it_is
         finally:
             assert fleet.run(*podman("unpause", f"{LAB}-{second}")).code == 0
         watcher.wait(rf":robot!\S+ PRIVMSG #ops :over: {second}$", 150)
-    assert "Nothing is wrong." in fleet.must("playbooks/alerts.yml").output
+    assert "Nothing is wrong." in fleet.must("playbooks/alerts.yml").message()
     fleet.settled("1.0.0")
+
+
+@long
+def test_the_channel_is_told_unasked_that_a_run_was_killed_once_its_lock_has_run_out(fleet: Fleet, robot: None) -> None:
+    options = ("-e", "version=1.1.0", "-e", "force='for this test'", "-e", "by=ada", "-e", "reason='faster checkout'")
+    with Client(OPS, "watcher") as watcher:
+        beside_the_robot(watcher)
+        process = fleet.begin("deploy.yml", *options, "-e", f"rollout_lock_seconds={LEASE}")
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                if line.startswith("PLAY [Roll"):
+                    break
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        (killed,) = {record["run"] for record in fleet.ledger() if record["event"] == "started"} - {
+            record["run"] for record in fleet.ledger() if record["event"] == "ended"
+        }
+        told = watcher.wait(r":robot!\S+ PRIVMSG #ops :alert: deploy storefront 1\.1\.0 in lab interrupted, by ada", LEASE + 120)
+        assert f"run {killed}" in told
+        watcher.say("#ops", f"!why {killed}")
+        assert "because: faster checkout" in watcher.wait(rf":robot!\S+ PRIVMSG #ops :.*run {killed}")
+    fleet.must("deploy.yml", *options)
+    fleet.settled("1.1.0")
