@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +51,27 @@ class Quiet(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+def drawn(folder: Path) -> float:
+    """Draw the pages of the ledger and the flags in a folder; returns the seconds."""
+    asked = [f"--ledger={folder / 'ledger.jsonl'}", f"--flags={folder / 'flags'}", f"--folder={folder / 'site'}", f"--state={folder / 'state.json'}"]
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-I", PROGRAM, *asked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return time.monotonic() - began
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder of pages."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of pages that the program drew."""
@@ -56,16 +80,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "flags").mkdir()
     for name, content in live_flags(time.time()).items():
         (folder / "flags" / name).write_text(json.dumps(content), encoding="utf-8")
-    asked = [f"--ledger={folder / 'ledger.jsonl'}", f"--flags={folder / 'flags'}", f"--folder={folder / 'site'}", f"--state={folder / 'state.json'}"]
-    done = subprocess.run([sys.executable, "-I", PROGRAM, *asked], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder / "site")))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    drawn(folder)
+    with served(folder / "site") as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -212,6 +229,30 @@ def test_a_page_is_light_and_says_nothing_on_the_console(site: str, opened: Any,
     seen = opened(f"{site}/{PAGES[name]}")
     assert seen.errors == []
     assert 1000 < seen.weight() < 200_000
+
+
+@pytest.mark.skipif(not os.environ.get("LONG"), reason="draws 20 000 pages, a minute: LONG=1 tools/test browser")
+def test_twenty_thousand_deployments_are_no_heavier_and_one_more_is_drawn_in_seconds(tmp_path: Path, opened: Any) -> None:
+    many, now = 20_000, time.time()
+    (tmp_path / "ledger.jsonl").write_bytes(ledger(many, now, apart=3600.0))
+    all_of_them = drawn(tmp_path)
+    with (tmp_path / "ledger.jsonl").open("ab") as file:
+        file.write(b"".join(ledger(many + 1, now + 3500, apart=3600.0).splitlines(keepends=True)[-4:-2]))
+    one_more = drawn(tmp_path)
+    size = (tmp_path / "ledger.jsonl").stat().st_size
+    print(f"{many} deployments: drawn in {all_of_them:.1f} s, one more in {one_more:.1f} s, the ledger of {size} bytes")
+    assert one_more < min(30, all_of_them / 3)
+    with served(tmp_path / "site") as address:
+        newest = max((tmp_path / "site" / "list").glob("*.html"), key=lambda path: int(path.stem))
+        for name in ("index.html", f"list/{newest.name}", "list/1.html", f"runs/run-{many + 1:05}.html"):
+            began = time.monotonic()
+            seen = opened(f"{address}/{name}")
+            print(f"{name}: {seen.weight()} bytes, loaded in {time.monotonic() - began:.2f} s")
+            assert seen.errors == []
+            assert 1000 < seen.weight() < 200_000
+            if name == "index.html":
+                assert release(many + 1) in seen.page.inner_text("section:has(#last)")
+                assert all(painted(seen.page))
 
 
 def test_it_says_the_same_without_javascript(site: str, opened: Any) -> None:
