@@ -19,12 +19,12 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 from ansible_collections.tossable.fleet.plugins.module_utils.host import manifest, signature
-from ansible_collections.tossable.fleet.plugins.module_utils.host.desired import MAX_BYTES, NAMESPACE, Desired, file_name, parse
+from ansible_collections.tossable.fleet.plugins.module_utils.host.desired import Desired
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
-from ansible_collections.tossable.fleet.plugins.module_utils.host.signed import split
 from ansible_collections.tossable.fleet.plugins.plugin_utils import (
     commits,
     deployment_lock,
+    desired_store,
     maintenance,
     migrations,
     plan_changes,
@@ -281,28 +281,11 @@ def _version(given: dict[str, Any], desired: Desired | None = None) -> str:
 
 
 def _desired_state(given: dict[str, Any]) -> Desired | None:
-    """The signed desired state in the store, None where there is none; one that nobody who may has signed is an error in words."""
-    url = f"{given['store_url']}/{given['app']}/{file_name(given['environment'])}"
+    """The signed desired state in the store, None where there is none; raises HostError in words."""
     try:
-        line, signed = split(bytes(open_url(url, timeout=10, http_agent="tossable").read(MAX_BYTES)))
-    except HTTPError as error:
-        if error.code in (404, 410):
-            return None
-        raise HostError(f"{url}: {error.code} {error.reason}. Look at nginx on the ops host, or say which version with -e version=...") from None
-    except OSError as error:
-        raise HostError(f"The artifact store does not answer ({url}: {error}). Look at nginx on the ops host, and at its firewall.") from None
-    try:
-        with tempfile.TemporaryDirectory(prefix="tossable-") as folder:
-            signers, signature_file = Path(folder, "allowed_signers"), Path(folder, "signature")
-            signers.write_text("".join(f"{one['principal']} {one['key']}\n" for one in given["desired_signers"]))
-            signature_file.write_bytes(signed)
-            signature.verify_signature(line, signature_file, signers, NAMESPACE)
-        return parse(line, given["app"], given["environment"])
+        return desired_store.read(given["store_url"], given["app"], given["environment"], given["desired_signers"])
     except HostError as error:
-        raise HostError(
-            f"The desired state at {url} is not to be trusted: {error.message}. Find out who wrote it; to go on without it, say which version "
-            "with -e version=..."
-        ) from None
+        raise HostError(f"{error.message} To go on without it, say which version with -e version=...") from None
 
 
 def _signed_manifest(given: dict[str, Any], version: str) -> manifest.Manifest:

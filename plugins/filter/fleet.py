@@ -16,6 +16,7 @@ from ansible import context
 from ansible.errors import AnsibleFilterError
 from ansible_collections.tossable.fleet.plugins.plugin_utils import (
     alerts,
+    desired_store,
     flag_view,
     ledger,
     maintenance,
@@ -191,6 +192,7 @@ class FilterModule:
             "status_table": status_table,
             "fleet_alerts": alerts.found,
             "alert_lines": alerts.lines,
+            "desired_lines": desired_store.lines,
             "in_use": planning.in_use,
             "release_before": tossing.before,
             "release_alike": tossing.alike,
