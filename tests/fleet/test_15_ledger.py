@@ -170,6 +170,37 @@ def test_a_full_disk_on_ops_changes_no_deployment_and_the_next_run_catches_up(fl
 
 
 @pytest.fixture
+def no_room(fleet: Fleet) -> Iterator[None]:
+    """All that the ops host keeps lies on file systems without a byte of room: locks, ledger, flags, migrations and artifacts."""
+    folders = ("/var/lib/tossable", "/srv/artifacts")
+    for folder in folders:
+        size = int(fleet.on("ops1", f"cp -a --sparse=never {folder} {folder}.before && du -sm {folder}.before").split()[0]) + 1
+        fleet.on("ops1", f"mount -t tmpfs -o size={size}m,mode=$(stat -c 0%a {folder}) tmpfs {folder}")
+        fleet.on("ops1", f"cp -a --sparse=never {folder}.before/. {folder}/ && cat /dev/zero > {folder}/full 2>/dev/null || true")
+    yield
+    for folder in folders:
+        fleet.on("ops1", f"umount {folder} 2>/dev/null; rm -rf {folder}.before")
+
+
+@long
+def test_a_deployment_ends_well_where_ops_has_no_room_for_anything_and_says_what_is_not_recorded(fleet: Fleet, spool: Path, no_room: None) -> None:
+    where = ("-e", f"release_ledger_spool={spool}")
+    done = fleet.deploy("1.1.0", *where)
+    assert set(fleet.releases().values()) == {"1.1.0"}
+    kept = sorted((spool / "lab").iterdir())
+    assert [json.loads(path.read_text())["event"] for path in kept] == ["started", "ended"]
+    message = done.message()
+    assert all(f"No space left on device. It is kept in {path}." in message for path in kept), done.output
+    assert "Not signed for hosts that come back later" in message, done.output
+    for folder in ("/var/lib/tossable", "/srv/artifacts"):
+        fleet.on("ops1", f"rm {folder}/full")
+    done = fleet.must("playbooks/rollback.yml", *where)
+    assert "brought up to date with 2 records that had waited" in done.message()
+    assert list((spool / "lab").iterdir()) == []
+    fleet.settled("1.0.0")
+
+
+@pytest.fixture
 def read_only(fleet: Fleet) -> Iterator[None]:
     """The ledger lies on a file system that nobody can write to, as one that has found an error in itself."""
     fleet.on("ops1", f"mkdir -p {LEDGER} && mount --bind {LEDGER} {LEDGER} && mount -o remount,bind,ro {LEDGER}")
