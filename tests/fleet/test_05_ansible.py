@@ -92,5 +92,5 @@ def test_status_names_what_differs(fleet: Fleet) -> None:
     shown = fleet.must("playbooks/status.yml").message()
     fleet.on("app2", f"cp -p /root/page {page}")
     assert "1 files differ from the manifest, first storefront/page.html" in shown
-    assert re.search(r"hosts that boot come to run 1\.0\.0-[0-9a-f]{8}, signed \S+ by run \S+$", shown, re.MULTILINE)
+    assert re.search(r"hosts that boot come to run 1\.0\.0-[0-9a-f]{8}, signed \S+ by run \d", shown)
     fleet.settled("1.0.0")

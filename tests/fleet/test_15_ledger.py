@@ -185,18 +185,20 @@ def no_room(fleet: Fleet) -> Iterator[None]:
 @long
 def test_a_deployment_ends_well_where_ops_has_no_room_for_anything_and_says_what_is_not_recorded(fleet: Fleet, spool: Path, no_room: None) -> None:
     where = ("-e", f"release_ledger_spool={spool}")
+    before = len(records(fleet))
     done = fleet.deploy("1.1.0", *where)
     assert set(fleet.releases().values()) == {"1.1.0"}
-    kept = sorted((spool / "lab").iterdir())
-    assert [json.loads(path.read_text())["event"] for path in kept] == ["started", "ended"]
-    message = done.message()
-    assert all(f"No space left on device. It is kept in {path}." in message for path in kept), done.output
-    assert "Not signed for hosts that come back later" in message, done.output
+    # The lock gives up the room that is held back for it, in which a record may find its place.
+    kept = sorted((spool / "lab").iterdir()) if (spool / "lab").exists() else []
+    written = [*records(fleet)[before:], *(json.loads(path.read_text()) for path in kept)]
+    assert [(record["event"], record["version"]) for record in written] == [("started", "1.1.0"), ("ended", "1.1.0")]
+    assert all(f"No space left on device. It is kept in {path}." in done.message() for path in kept), done.output
+    assert "Not signed for hosts that come back later" in done.message(), done.output
     for folder in ("/var/lib/tossable", "/srv/artifacts"):
         fleet.on("ops1", f"rm {folder}/full")
     done = fleet.must("playbooks/rollback.yml", *where)
-    assert "brought up to date with 2 records that had waited" in done.message()
-    assert list((spool / "lab").iterdir()) == []
+    assert (f"brought up to date with {len(kept)} record" in done.message()) == bool(kept), done.output
+    assert [record["event"] for record in records(fleet)[before:]] == ["started", "ended"] * 2
     fleet.settled("1.0.0")
 
 
