@@ -24,13 +24,8 @@ options:
     description: How long to wait for the answer, in seconds.
     type: int
     default: 5
-attributes:
-  check_mode:
-    description: Reads only.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - tossable.fleet.reads_only
 author:
   - Tossable Fleet maintainers (@tossable)
 """

@@ -40,13 +40,8 @@ options:
       key:
         description: Public key in OpenSSH's form.
         type: str
-attributes:
-  check_mode:
-    description: Reads only.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - tossable.fleet.reads_only
 author:
   - Tossable Fleet maintainers (@tossable)
 """

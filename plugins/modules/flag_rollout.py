@@ -114,13 +114,8 @@ options:
     description: Who did not get the last switch, in words; for O(state=ended).
     type: str
     default: ''
-attributes:
-  check_mode:
-    description: Reads only.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - tossable.fleet.reads_only
 author:
   - Tossable Fleet maintainers (@tossable)
 """

@@ -26,13 +26,8 @@ options:
       - Until when enough good answers in a row must have come, in seconds.
       - Without it, the application's own deadline, C(app_health_deadline_seconds).
     type: float
-attributes:
-  check_mode:
-    description: Reads only.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - tossable.fleet.reads_only
 author:
   - Tossable Fleet maintainers (@tossable)
 """

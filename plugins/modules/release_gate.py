@@ -100,13 +100,8 @@ options:
         description: So many percentage points more are harm.
         type: float
         default: 2.0
-attributes:
-  check_mode:
-    description: Reads only.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - tossable.fleet.reads_only
 author:
   - Tossable Fleet maintainers (@tossable)
 """

@@ -35,13 +35,8 @@ options:
       - Then a process that ended by itself and was started again by systemd is trouble, also where it is healthy now.
     type: bool
     default: true
-attributes:
-  check_mode:
-    description: Reads only.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - tossable.fleet.reads_only
 author:
   - Tossable Fleet maintainers (@tossable)
 """
