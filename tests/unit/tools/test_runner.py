@@ -165,9 +165,7 @@ def test_molecule_without_a_fleet_beside_it_takes_its_own_number_of_workers(runn
     assert "--workers" not in command
 
 
-def test_the_seconds_of_each_suite_are_told(
-    runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_seconds_of_each_suite_are_told(runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite(runner, monkeypatch, tmp_path, f'echo "{JUNIT.format(GOOD)}" >"$1"')
     runner.main(["unit"])
     assert re.search(r"unit: 1 passed, 0 failed in \d+ s \(build/logs/unit\.log\)", capsys.readouterr().out)
