@@ -105,6 +105,12 @@ class Fleet:
         assert done.returncode == 0, f"{host}: {command}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
+    def everywhere(self, command: str) -> dict[str, str]:
+        """What a shell command prints on each application host; all are asked at once, because nearly all of it is waiting."""
+        hosts = self.hosts()
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            return dict(zip(hosts, pool.map(lambda host: self.on(host, command), hosts), strict=True))
+
     def hosts(self) -> list[str]:
         """Names of the application hosts."""
         return self.group("app")
@@ -124,18 +130,18 @@ class Fleet:
 
     def releases(self, app: str = "storefront") -> dict[str, str]:
         """Version that each host's link points to."""
-        found = {host: self.on(host, f"basename $(readlink /srv/{app}/current || echo nothing-00000000)") for host in self.hosts()}
+        found = self.everywhere(f"basename $(readlink /srv/{app}/current || echo nothing-00000000)")
         return {host: release.rpartition("-")[0] for host, release in found.items()}
 
     def journal(self, app: str) -> dict[str, str]:
         """What each host has written down about an application."""
-        return {host: self.on(host, f"cat /var/lib/tossable/{app}/journal.jsonl") for host in self.hosts()}
+        return self.everywhere(f"cat /var/lib/tossable/{app}/journal.jsonl")
 
     def fingerprint(self) -> dict[str, str]:
         """What must stay as it is when a run is refused: the links (also to the program), the journals, and what is told to the balancers."""
         links = "readlink /srv/*/current /usr/local/lib/tossable/current"
         command = f"{links}; cat /var/lib/tossable/*/journal.jsonl /run/tossable/*/state | sha256sum; ls -A /srv/*/releases"
-        return {host: self.on(host, command) for host in self.hosts()}
+        return self.everywhere(command)
 
     def info(self, host: str, app: str = "storefront") -> dict[str, Any]:
         """What the transaction program says of its host, every file compared with the manifest."""

@@ -128,6 +128,7 @@ def test_the_evidence_is_the_end_of_the_output(runner: Any) -> None:
 def run_all(runner: Any, monkeypatch: pytest.MonkeyPatch, *asked: str) -> tuple[list[str], list[str]]:
     """Run suites that only note their begin and their end; each waits until all that may run beside it have begun."""
     noted: list[str] = []
+    commands: list[str] = []
     beside = [name for name in asked if name != "molecule"]
     together = threading.Barrier(len(beside), timeout=30)
 
@@ -137,19 +138,22 @@ def run_all(runner: Any, monkeypatch: pytest.MonkeyPatch, *asked: str) -> tuple[
             if name in beside:
                 together.wait()
             if name == "molecule":
-                monkeypatch.setattr(made, "run", lambda _suite, _name, command: (noted.append(" ".join(command)), (0, ""))[1])
+                monkeypatch.setattr(made, "run", remember)
                 kept(made, [])
             noted.append(f"{name} ends")
             return runner.Tally(passed=1)
 
         return suite
 
+    def remember(_suite: str, _name: str, command: list[str]) -> tuple[int, str]:
+        commands.append(" ".join(command))
+        return 0, ""
+
     kept = runner.molecule
     for name in asked:
         monkeypatch.setitem(runner.SUITES, name, noting(name))
     assert runner.main(list(asked)) == 0
-    commands = [line for line in noted if line.startswith("tools/molecule")]
-    return [line for line in noted if line not in commands], commands
+    return noted, commands
 
 
 def test_the_fleet_begins_at_once_and_molecule_once_nothing_computes_any_more(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
