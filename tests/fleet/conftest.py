@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import json
 import os
 import random
@@ -59,16 +60,15 @@ class Fleet:
 
     def __init__(self) -> None:
         self.inventory = ROOT / "build" / "labs" / LAB / "inventory" / "hosts.yml"
-        self.count = 0
+        self.count = itertools.count(1)
         self.groups: dict[str, list[str]] = {}
 
     def run(self, *argv: str) -> Run:
         """Run a command of the repository; its output is kept in build/logs/fleet."""
-        self.count += 1
         done = subprocess.run(argv, cwd=ROOT, env=environment(), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         output = done.stdout + done.stderr
         name = re.sub(r"[^a-z0-9.]+", "-", " ".join(argv).lower())[-100:]
-        (LOGS / f"{self.count:03}-{name}.log").write_text(output)
+        (LOGS / f"{next(self.count):03}-{name}.log").write_text(output)
         return Run(done.returncode, output)
 
     def begin(self, *command: str) -> subprocess.Popen[str]:
