@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -245,7 +246,9 @@ def write(folder: str, name: str, report: Report, keep: int) -> None:
             file.write(content)
         os.replace(f"{path}.new", path)
     for stale in expired(os.listdir(folder), keep):
-        os.unlink(os.path.join(folder, stale))
+        # A run beside this one removes the same.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, stale))
 
 
 def expired(names: list[str], keep: int) -> list[str]:

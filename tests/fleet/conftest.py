@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import json
 import os
 import random
@@ -59,16 +60,15 @@ class Fleet:
 
     def __init__(self) -> None:
         self.inventory = ROOT / "build" / "labs" / LAB / "inventory" / "hosts.yml"
-        self.count = 0
+        self.count = itertools.count(1)
         self.groups: dict[str, list[str]] = {}
 
     def run(self, *argv: str) -> Run:
         """Run a command of the repository; its output is kept in build/logs/fleet."""
-        self.count += 1
         done = subprocess.run(argv, cwd=ROOT, env=environment(), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         output = done.stdout + done.stderr
         name = re.sub(r"[^a-z0-9.]+", "-", " ".join(argv).lower())[-100:]
-        (LOGS / f"{self.count:03}-{name}.log").write_text(output)
+        (LOGS / f"{next(self.count):03}-{name}.log").write_text(output)
         return Run(done.returncode, output)
 
     def begin(self, *command: str) -> subprocess.Popen[str]:
@@ -105,6 +105,12 @@ class Fleet:
         assert done.returncode == 0, f"{host}: {command}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
+    def everywhere(self, command: str) -> dict[str, str]:
+        """What a shell command prints on each application host; all are asked at once, because nearly all of it is waiting."""
+        hosts = self.hosts()
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            return dict(zip(hosts, pool.map(lambda host: self.on(host, command), hosts), strict=True))
+
     def hosts(self) -> list[str]:
         """Names of the application hosts."""
         return self.group("app")
@@ -124,18 +130,18 @@ class Fleet:
 
     def releases(self, app: str = "storefront") -> dict[str, str]:
         """Version that each host's link points to."""
-        found = {host: self.on(host, f"basename $(readlink /srv/{app}/current || echo nothing-00000000)") for host in self.hosts()}
+        found = self.everywhere(f"basename $(readlink /srv/{app}/current || echo nothing-00000000)")
         return {host: release.rpartition("-")[0] for host, release in found.items()}
 
     def journal(self, app: str) -> dict[str, str]:
         """What each host has written down about an application."""
-        return {host: self.on(host, f"cat /var/lib/tossable/{app}/journal.jsonl") for host in self.hosts()}
+        return self.everywhere(f"cat /var/lib/tossable/{app}/journal.jsonl")
 
     def fingerprint(self) -> dict[str, str]:
         """What must stay as it is when a run is refused: the links (also to the program), the journals, and what is told to the balancers."""
         links = "readlink /srv/*/current /usr/local/lib/tossable/current"
         command = f"{links}; cat /var/lib/tossable/*/journal.jsonl /run/tossable/*/state | sha256sum; ls -A /srv/*/releases"
-        return {host: self.on(host, command) for host in self.hosts()}
+        return self.everywhere(command)
 
     def info(self, host: str, app: str = "storefront") -> dict[str, Any]:
         """What the transaction program says of its host, every file compared with the manifest."""

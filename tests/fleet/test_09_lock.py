@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 from conftest import Fleet, long
 
@@ -44,12 +43,12 @@ def test_a_second_run_is_told_who_has_the_lock_and_can_wait_for_it(fleet: Fleet)
 
 
 def test_a_controller_that_slept_past_its_lease_switches_nothing(fleet: Fleet) -> None:
-    sleeper = fleet.begin("deploy.yml", "-e", '{"version": "1.1.0", "rollout_lock_seconds": 5, "force": "another test took it back"}')
+    # A lease longer than a run needs from one renewal to the next, also beside other work: this one must lose it by its sleep alone.
+    sleeper = fleet.begin("deploy.yml", "-e", '{"version": "1.1.0", "rollout_lock_seconds": 15, "force": "another test took it back"}')
     wait_for(sleeper, "Fetch, verify and unpack")
     os.killpg(sleeper.pid, signal.SIGSTOP)
     try:
-        time.sleep(6)  # longer than its lease
-        fleet.deploy("1.2.0", "-e", "lock_wait=30")
+        fleet.deploy("1.2.0", "-e", "lock_wait=60")  # until its lease has run out
         before = fleet.fingerprint()
     finally:
         os.killpg(sleeper.pid, signal.SIGCONT)

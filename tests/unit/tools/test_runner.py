@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import threading
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,56 @@ def test_the_evidence_is_the_end_of_the_output(runner: Any) -> None:
     assert shown.endswith("\n998\n999")
     assert re.match(r"\.\.\. \d+ lines before\n", shown)
     assert runner.tail("one\n") == "one"
+
+
+def run_all(runner: Any, monkeypatch: pytest.MonkeyPatch, *asked: str) -> tuple[list[str], list[str]]:
+    """Run suites that only note their begin and their end; each waits until all that may run beside it have begun."""
+    noted: list[str] = []
+    commands: list[str] = []
+    beside = [name for name in asked if name != "molecule"]
+    together = threading.Barrier(len(beside), timeout=30)
+
+    def noting(name: str) -> Any:
+        def suite(made: Any, _only: list[str]) -> Any:
+            noted.append(f"{name} begins")
+            if name in beside:
+                together.wait()
+            if name == "molecule":
+                monkeypatch.setattr(made, "run", remember)
+                kept(made, [])
+            noted.append(f"{name} ends")
+            return runner.Tally(passed=1)
+
+        return suite
+
+    def remember(_suite: str, _name: str, command: list[str]) -> tuple[int, str]:
+        commands.append(" ".join(command))
+        return 0, ""
+
+    kept = runner.molecule
+    for name in asked:
+        monkeypatch.setitem(runner.SUITES, name, noting(name))
+    assert runner.main(list(asked)) == 0
+    return noted, commands
+
+
+def test_the_fleet_begins_at_once_and_molecule_once_nothing_computes_any_more(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted, (command,) = run_all(runner, monkeypatch, *runner.SUITES)
+    assert set(noted[:5]) == {f"{name} begins" for name in ("lint", "unit", "sanity", "browser", "fleet")}
+    begins = noted.index("molecule begins")
+    assert all(noted.index(f"{name} ends") < begins for name in ("lint", "unit", "browser"))
+    assert "--workers 2" in command
+
+
+def test_molecule_without_a_fleet_beside_it_takes_its_own_number_of_workers(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _noted, (command,) = run_all(runner, monkeypatch, "unit", "molecule")
+    assert "--workers" not in command
+
+
+def test_the_seconds_of_each_suite_are_told(runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite(runner, monkeypatch, tmp_path, f'echo "{JUNIT.format(GOOD)}" >"$1"')
+    runner.main(["unit"])
+    assert re.search(r"unit: 1 passed, 0 failed in \d+ s \(build/logs/unit\.log\)", capsys.readouterr().out)
 
 
 def test_every_suite_has_a_minimum() -> None:

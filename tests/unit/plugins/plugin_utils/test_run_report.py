@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -191,3 +192,11 @@ def test_the_oldest_reports_go_and_nothing_else_does(tmp_path: Path) -> None:
         run_report.write(str(tmp_path), run_report.stem(f"20261125T10000{second}Z", "playbooks/de ploy.yml", "0011aabb"), report(), 2)
     kept = [f"20261125T10000{second}Z-de_ploy-0011aabb.{ending}" for second in (2, 3) for ending in ("json", "xml")]
     assert sorted(path.name for path in tmp_path.iterdir()) == [*kept, "notes.json"]
+
+
+def test_runs_beside_each_other_remove_the_same_reports(tmp_path: Path) -> None:
+    names = [run_report.stem(f"20261125T10{number // 60:02}{number % 60:02}Z", "deploy.yml", f"{number:08x}") for number in range(400)]
+    with ThreadPoolExecutor(8) as runs:
+        list(runs.map(lambda name: run_report.write(str(tmp_path), name, report(), 2), names))
+    run_report.write(str(tmp_path), run_report.stem("20261125T110000Z", "deploy.yml", "0011aabb"), report(), 2)
+    assert len(list(tmp_path.iterdir())) == 4
