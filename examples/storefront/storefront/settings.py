@@ -13,8 +13,8 @@ from . import ROOT
 
 @dataclass(frozen=True)
 class Settings:
-    """`status`: where the status page is, "" for nowhere; `stop_seconds`: how long requests in flight may take once the process was asked to stop;
-    `flags`: the file with feature flags, None for none.
+    """`status`: where the status page is, "" for nowhere; `environment`: the one of the fleet that the page tells of at its foot, "" for any;
+    `stop_seconds`: how long requests in flight may take once the process was asked to stop; `flags`: the file with feature flags, None for none.
     """
 
     port: int
@@ -25,6 +25,7 @@ class Settings:
     stop_seconds: int
     worker_seconds: float
     status: str = ""
+    environment: str = ""
     flags: Path | None = None
 
 
@@ -41,6 +42,7 @@ def load(environment: Mapping[str, str] = os.environ, root: Path = ROOT) -> Sett
         stop_seconds=int(environment.get("STOREFRONT_STOP_SECONDS", "15")),
         worker_seconds=float(environment.get("STOREFRONT_WORKER_SECONDS", "5")),
         status=environment.get("STOREFRONT_STATUS", "").rstrip("/"),
+        environment=environment.get("STOREFRONT_ENVIRONMENT", ""),
         flags=Path(environment["FLAGD_OFFLINE_FLAG_SOURCE_PATH"]) if environment.get("FLAGD_OFFLINE_FLAG_SOURCE_PATH") else None,
     )
 

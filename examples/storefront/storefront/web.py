@@ -108,6 +108,7 @@ class Shop:
             release=self.settings.release,
             host=self.settings.host,
             status=self.settings.status,
+            environment=self.settings.environment,
             style=self.style,
             script=self.script,
         )

@@ -177,6 +177,9 @@ def test_its_foot_asks_the_status_page_where_there_is_one(start: Callable[..., S
     monkeypatch.setenv("STOREFRONT_STATUS", "http://ops.example:8088/")
     page = start().wait().ask("/")
     assert b'<script src="http://ops.example:8088/footer.js" data-application="storefront" defer></script>' in page.body
+    monkeypatch.setenv("STOREFRONT_ENVIRONMENT", "staging")
+    named = start().wait().ask("/")
+    assert b'/footer.js" data-application="storefront" data-environment="staging" defer></script>' in named.body
     policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
     assert policy["script-src"].endswith(" http://ops.example:8088")
     assert policy["connect-src"] == "'self' http://ops.example:8088"
