@@ -267,6 +267,36 @@ def test_one_more_run_writes_its_page_and_those_that_list_it(drawn: Any) -> None
     assert "runs/run-00007.html" in drawn(more + lines(made_ended(121, NOON - 60)))
 
 
+def test_the_report_of_a_run_tells_phases_steps_and_which_hosts_changed_or_failed(drawn: Any) -> None:
+    def host(outcome: str, **steps: float) -> dict[str, Any]:
+        return {"outcome": outcome, "from": None, "to": None, "seconds": sum(steps.values()), "steps": steps}
+
+    hosts = {
+        "a": host("deployed", drain=1.0, restart=2.0),
+        "b": host("rolled_back", drain=3.0),
+        "c": host("failed", drain=5.0),
+        "d": host("left_out"),
+    }
+    end = made_ended(1, NOON - 60, "failed", hosts=hosts, phases={"plan": 2.0, "roll": 25.0}, account="ci@runner7")
+    told = drawing.report(end)
+    assert told
+    assert told.phases == (("plan", 2.0), ("roll", 25.0))
+    assert told.steps == [("drain", 3, 3.0, 5.0, "c"), ("restart", 1, 2.0, 2.0, "a")]
+    assert (told.all, told.changed, told.failed, told.keeper) == (4, ["a", "b"], ["c"], "ci@runner7")
+    drawn(lines(made_started(1, NOON - 60), end))
+    page = (drawn.folder / "runs/run-00001.html").read_text(encoding="utf-8")
+    for words_ in (
+        "plan 2.0 s, roll 25 s",
+        "2 of 4 hosts: a, b",
+        "1 of 4 hosts: c",
+        "that ci@runner7 keeps",
+        "grep -l run-00001 build/reports/*.json",
+    ):
+        assert words_ in page
+    drawn(lines(made_started(1, NOON - 60)))
+    assert "Report" not in (drawn.folder / "runs/run-00001.html").read_text(encoding="utf-8")
+
+
 def test_what_was_typed_is_text_on_every_page(drawn: Any) -> None:
     drawn(ledger(3, NOON))
     for name in ("index.html", "flags.html", "list/1.html", "runs/run-00003.html"):

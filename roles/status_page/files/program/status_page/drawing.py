@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 from . import dora, flags, gate, telling, words
@@ -221,6 +222,46 @@ class Host(NamedTuple):
     steps: tuple[tuple[str, float], ...]
 
 
+class Step(NamedTuple):
+    """A step of the hosts' transactions over all hosts of a run: on how many there was one, and where it took longest."""
+
+    name: str
+    hosts: int
+    median: float
+    longest: float
+    slowest: str
+
+
+class Report(NamedTuple):
+    """A run in figures. `changed` and `failed` are hosts; `keeper` is the controller's account, which keeps the report of each task."""
+
+    phases: tuple[tuple[str, float], ...]
+    steps: list[Step]
+    all: int
+    changed: list[str]
+    failed: list[str]
+    keeper: str
+
+
+def report(ended: Mapping[str, Any]) -> Report | None:
+    """What the record of its end tells of a run as a whole, None where there is no end."""
+    if not ended:
+        return None
+    hosts = [host(name, found) for name, found in mapping_of(ended.get("hosts")).items()]
+    steps: dict[str, list[tuple[float, str]]] = {}
+    for one in hosts:
+        for name, seconds in one.steps:
+            steps.setdefault(name, []).append((seconds, one.name))
+    return Report(
+        phases=seconds_of(ended.get("phases")),
+        steps=[Step(name, len(took_), median(seconds for seconds, _host in took_), *max(took_)) for name, took_ in list(steps.items())[:MOST_STEPS]],
+        all=len(hosts),
+        changed=[one.name for one in hosts if one.outcome in ("deployed", "rolled_back")],
+        failed=[one.name for one in hosts if one.outcome == "failed"],
+        keeper=text(ended, "account"),
+    )
+
+
 def of_run(run: Run, state: str, later: Mapping[str, str], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A run's own page, from its records in the ledger."""
     started: Mapping[str, Any] = next((record for record in records if record.get("event") == "started"), {})
@@ -249,7 +290,7 @@ def of_run(run: Run, state: str, later: Mapping[str, str], records: Sequence[Map
         "waves": waves,
         "hosts": hosts[:MOST_HOSTS],
         "rest_hosts": max(0, len(hosts) - MOST_HOSTS),
-        "phases": seconds_of(ended.get("phases")),
+        "report": report(ended),
         "flags": flags_of(ended.get("flags")),
         "commits": [
             {
