@@ -15,7 +15,9 @@ description:
   - Shows plays and waves, what changed, each host's steps with their seconds, the gate's line, messages as plain text, and failures as what,
     where and the last log lines. What changed nothing is not shown. The recap at the end is Ansible's own.
   - On a terminal a live view below these lines shows phases, waves, hosts, the gate, the time that has passed and, by the plan's estimate, what
-    is left. It needs the Python library C(rich) beside Ansible; without it there are only lines.
+    is left. Below the wave at work it has a line for each of its hosts (up to six), with what it is at, or with the seconds of each step of its
+    transaction once that has ended. A host goes through all steps in one call, and tells them with its answer. It needs the Python library
+    C(rich) beside Ansible; without it there are only lines.
   - With C(-v), and for everything else, the output is that of P(ansible.builtin.default#callback).
 extends_documentation_fragment:
   - default_callback

@@ -33,8 +33,9 @@ class Course:
     running: dict[str, tuple[str, float]] = field(default_factory=dict)
     plan: Mapping[str, Any] = field(default_factory=dict)
     planned: float = 0.0
-    #: How the switch of each host ended.
+    #: How the switch of each host ended, and the steps of it.
     switched: dict[str, str] = field(default_factory=dict)
+    steps: dict[str, str] = field(default_factory=dict)
     gate: str = ""
 
     def begin(self, play: str) -> list[str]:
@@ -62,7 +63,9 @@ class Course:
         if "verdict" in ended.told:
             self.gate = str(ended.told.get("line") or ended.told["verdict"])
         if "steps" in ended.told or (ended.action.endswith(".release") and ended.status == "failed"):
-            self.switched[ended.host] = "failed" if ended.status == "failed" else f"{total(ended.told['steps']):.1f} s"
+            steps = ended.told.get("steps") or ()
+            self.switched[ended.host] = "failed" if ended.status == "failed" else f"{total(steps):.1f} s"
+            self.steps[ended.host] = f"{'failed after ' if ended.status == 'failed' and steps else ''}{steps_of(steps)}"
 
 
 def phase(play: str) -> str:
@@ -78,6 +81,11 @@ def rolls(play: str) -> bool:
 def total(steps: Sequence[Mapping[str, Any]]) -> float:
     """Seconds of all steps."""
     return sum(float(step["seconds"]) for step in steps)
+
+
+def steps_of(steps: Sequence[Mapping[str, Any]]) -> str:
+    """Each step of a host's transaction with its seconds."""
+    return ", ".join(f"{step['step']} {float(step['seconds']):.2f} s" for step in steps)
 
 
 def labelled(label: str, text: str) -> list[str]:
@@ -104,9 +112,8 @@ def event(ended: Ended, where: str) -> list[str]:
 
 def switch(told: Mapping[str, Any]) -> str:
     """The steps of a host's transaction, each with its seconds, and what was noticed."""
-    steps = ", ".join(f"{step['step']} {float(step['seconds']):.2f} s" for step in told["steps"])
     notes = [f"! {note}" for note in told.get("notes") or ()]
-    return "\n".join([f"{told.get('release') or ''} in {total(told['steps']):.1f} s: {steps}".strip(), *notes])
+    return "\n".join([f"{told.get('release') or ''} in {total(told['steps']):.1f} s: {steps_of(told['steps'])}".strip(), *notes])
 
 
 def failure(ended: Ended, where: str) -> list[str]:
@@ -154,6 +161,21 @@ def _waves(course: Course, now: float) -> list[str]:
     for number in numbers[first : first + WAVES]:
         hosts = [f"{host} {_state(course, host, now)}".strip() for host in course.wave(number)]
         lines += labelled(f"wave {number}", shortened(hosts))[:1]
+        if number == current:
+            lines += _steps(course, course.wave(number), now)
+    return lines
+
+
+def _steps(course: Course, hosts: Sequence[str], now: float) -> list[str]:
+    """A line for each host of the wave at work, where they are few: the steps of its transaction, which it tells all at once when it has ended."""
+    if not rolls(course.play) or len(hosts) > NAMED:
+        return []
+    lines = []
+    for host in hosts:
+        if host in course.running:
+            lines += labelled("", f"{host}: {course.running[host][0]} ({now - course.running[host][1]:.0f} s)")[:1]
+        elif course.steps.get(host):
+            lines += labelled("", f"{host}: {course.steps[host]}")[:1]
     return lines
 
 

@@ -112,6 +112,26 @@ def test_waves_and_who_is_at_work_are_shown_whatever_rolls(playbook: str) -> Non
     assert made.begin(roll)[-1].startswith(f"{roll} (wave 2: app2, app3")
 
 
+def test_the_picture_shows_each_hosts_steps_once_it_has_told_them_and_until_then_what_it_is_at() -> None:
+    hosts = {host: {"wave": 1} for host in ("app1", "app2", "app3", "app4")}
+    made = rollout.Course(PLAYS, plan={**PLAN, "hosts": hosts})
+    made.begin(PLAYS[0])
+    made.begin(PLAYS[2])
+    assert len(rollout.picture(made, 1.0)) == 3
+    made.running |= {"app1": ("Leave, switch", 2.0), "app2": ("Leave, switch", 2.0), "app3": ("Leave, switch", 2.0)}
+    made.see(seen("tossable.fleet.release", "changed", steps=STEPS), 4.0)
+    made.see(seen("tossable.fleet.release", "failed", "app3", steps=STEPS[:1], msg="did not become healthy"), 4.0)
+    assert rollout.picture(made, 5.0)[2:] == [
+        "wave 1      app1 0.2 s, app2 ... 3 s, app3 failed, app4",
+        "            app1: drain 0.18 s, switch 0.00 s",
+        "            app2: Leave, switch (3 s)",
+        "            app3: failed after drain 0.18 s",
+        "now         Leave, switch: app2 (3 s)",
+    ]
+    made.begin(PLAYS[3])
+    assert not [line for line in rollout.picture(made, 6.0) if "drain" in line]
+
+
 def test_the_picture_stays_small_however_many_waves_there_are() -> None:
     hosts = {f"app{number}": {"wave": number} for number in range(1, 40)}
     made = rollout.Course(PLAYS, plan={**PLAN, "hosts": hosts, "estimate": None})
