@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,26 @@ def test_the_report_of_a_run_tells_phases_steps_and_which_hosts_changed_or_faile
         assert words_ in page
     drawn(lines(made_started(1, NOON - 60)))
     assert "Report" not in (drawn.folder / "runs/run-00001.html").read_text(encoding="utf-8")
+
+
+def test_the_page_of_a_run_over_a_thousand_hosts_is_light_and_shows_the_wave_that_failed(drawn: Any) -> None:
+    hosts = [f"application-host-{number:04}.dc1.example.net" for number in range(1000)]
+    host = {"outcome": "deployed", "from": "1.0.0-00000000", "to": "1.1.0-11111111", "seconds": 2.1, "steps": {f"step-{n}": 1.5 for n in range(12)}}
+    side = {"requests": 50000, "errors": 123, "p95_ms": 40.125}
+    measured = [{"at": f"2026-09-21T10:{look // 60:02}:{look % 60:02}.000Z", "new": side, "old": side} for look in range(300)]
+    gate_ = {"verdict": "pass", "line": "x" * 200, "readings": measured}
+    waves = [{"hosts": hosts[at : at + 20], "outcome": "deployed", "seconds": 10.0, "gate": gate_} for at in range(0, 1000, 20)]
+    waves[40] |= {"outcome": "failed"}
+    commits = [{"commit": f"{n:040x}", "author": "Ada", "at": "2026-09-21T10:00:00.000Z", "subject": "s" * 200} for n in range(400)]
+    begun = made_started(1, NOON - 60, hosts=hosts, commits={"from": "0" * 40, "to": "1" * 40, "list": commits})
+    drawn(lines(begun, made_ended(1, NOON - 60, "rolled_back", waves=waves, hosts=dict.fromkeys(hosts, host))))
+    page = drawn.folder / "runs/run-00001.html"
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"<h3>Wave (\d+)", text) == [*map(str, range(1, 20)), "41"]
+    assert "and 30 more waves, in its record" in text
+    assets = [path for path in (drawn.folder / "assets").iterdir() if path.suffix in (".js", ".css")]
+    assert len(assets) == 4
+    assert sum(path.stat().st_size for path in (page, *assets)) < 200_000
 
 
 def test_what_was_typed_is_text_on_every_page(drawn: Any) -> None:

@@ -18,7 +18,9 @@ from .ledger import Known, Note, Run, items, mapping_of, moment, number, text, t
 PAGE_SIZE: Final = 50
 FRONT_SIZE: Final = 15
 #: What is shown of one run at most, so that its page stays small; all of it is in its record.
-MOST_HOSTS, MOST_COMMITS, MOST_STEPS = 120, 60, 12
+MOST_HOSTS, MOST_COMMITS, MOST_STEPS = 100, 60, 12
+#: Of its waves: how many, readings of the gate in all of them and in one at least, and names of hosts in each.
+MOST_WAVES, MOST_READINGS, LEAST_READINGS, MOST_NAMES = 20, 160, 8, 12
 FRONT_LIVE: Final = 100
 FRONT_NOTES: Final = 8
 MOST_FLAGS, MOST_SWITCHES = 300, 50
@@ -266,10 +268,8 @@ def of_run(run: Run, state: str, later: Mapping[str, str], records: Sequence[Map
     """A run's own page, from its records in the ledger."""
     started: Mapping[str, Any] = next((record for record in records if record.get("event") == "started"), {})
     ended: Mapping[str, Any] = next((record for record in reversed(records) if record.get("event") == "ended"), {})
-    waves = [wave(number_, found) for number_, found in enumerate(items(ended.get("waves")), 1)]
-    if not waves:
-        planned = started.get("waves")
-        waves = [wave(number_, {"hosts": names}) for number_, names in enumerate(planned if isinstance(planned, list) else [], 1)]
+    planned = started.get("waves")
+    waves, rest_waves = waves_of(items(ended.get("waves")) or [{"hosts": names} for names in (planned if isinstance(planned, list) else [])])
     hosts = [host(name, found) for name, found in mapping_of(ended.get("hosts")).items()]
     commits = mapping_of(started.get("commits"))
     listed = [commit for commit in items(commits.get("list")) if text(commit, "commit")]
@@ -288,6 +288,8 @@ def of_run(run: Run, state: str, later: Mapping[str, str], records: Sequence[Map
         "broken": {name: text(broken, name) for name in ("by", "reason", "run")} if broken else None,
         "estimated": number(started.get("estimated_seconds")),
         "waves": waves,
+        "rest_waves": rest_waves,
+        "most_names": MOST_NAMES,
         "hosts": hosts[:MOST_HOSTS],
         "rest_hosts": max(0, len(hosts) - MOST_HOSTS),
         "report": report(ended),
@@ -306,10 +308,20 @@ def of_run(run: Run, state: str, later: Mapping[str, str], records: Sequence[Map
     }
 
 
-def wave(number_: int, found: Mapping[str, Any]) -> Wave:
+def waves_of(found: Sequence[Mapping[str, Any]]) -> tuple[list[Wave], int]:
+    """The first waves of a run with the one that failed, and how many are left out; the more of them were measured, the fewer readings each has."""
+    numbered = list(enumerate(found, 1))
+    failed = [(number_, one) for number_, one in numbered[MOST_WAVES:] if text(one, "outcome") == "failed"][:1]
+    shown = numbered[: MOST_WAVES - len(failed)] + failed
+    measured = sum(1 for _number, one in shown if mapping_of(one.get("gate")).get("readings"))
+    most = min(gate.MOST_POINTS, max(LEAST_READINGS, MOST_READINGS // max(1, measured)))
+    return [wave(number_, one, most) for number_, one in shown], len(numbered) - len(shown)
+
+
+def wave(number_: int, found: Mapping[str, Any], most: int = gate.MOST_POINTS) -> Wave:
     """A wave as its record says it; before a run has ended only its hosts are known."""
     measured = mapping_of(found.get("gate"))
-    looks = gate.looks(measured.get("readings"))
+    looks = gate.looks(measured.get("readings"), most)
     word, line = gate.verdict(measured)
     return Wave(number_, texts(found.get("hosts")), text(found, "outcome"), number(found.get("seconds")), word, line, looks, *gate_charts(looks))
 

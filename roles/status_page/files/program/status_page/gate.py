@@ -41,10 +41,10 @@ class Look(NamedTuple):
     old: Side
 
 
-def looks(readings: object) -> list[Look]:
+def looks(readings: object, most: int = MOST_POINTS) -> list[Look]:
     """A gate's readings, put together so that there are not too many for a chart."""
     found = ((moment(reading.get("at")), side(reading.get("new")), side(reading.get("old"))) for reading in items(readings))
-    return fewer([Look(at, new, old) for at, new, old in found if at is not None])
+    return fewer([Look(at, new, old) for at, new, old in found if at is not None], most)
 
 
 def side(value: object) -> Side:
