@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from conftest import Fleet, Scene, tortured
+from conftest import BALANCER, Fleet, Scene, tortured
 
 #: Real rollouts of a good release in a row.
 ROLLOUTS = 20
+PROMETHEUS = '{global: {scrape_interval: 1s}, scrape_configs: [{job_name: balancer, static_configs: [{targets: ["127.0.0.1:8404"]}]}]}'
+PROMETHEUS_ASKED = "http://127.0.0.1:9090/api/v1/query?query=haproxy_server_http_responses_total"
 GATE: dict[str, Any] = {"rollout_bake_seconds": 20, "rollout_look_seconds": 2, "rollout_hold_seconds": 2}
 
 
@@ -67,7 +71,39 @@ def harm_in_a_later_wave(fleet: Fleet) -> None:
             fleet.on(host, f"for f in {home}/FAULT; do : > $f; done")
 
 
+@contextmanager
+def prometheus(fleet: Fleet) -> Iterator[str]:
+    """Debian's Prometheus on the load balancer, where it reads HAProxy's own exporter every second; its address."""
+    fleet.on("lb1", "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends prometheus")
+    try:
+        fleet.on("lb1", f"printf '%s' '{PROMETHEUS}' > /etc/prometheus/prometheus.yml && systemctl restart prometheus")
+        fleet.on("lb1", "nft insert rule inet tossable_baseline input tcp dport 9090 accept")
+        fleet.on("lb1", f"timeout 60 sh -c 'until curl -fsS {PROMETHEUS_ASKED} | grep -q app4; do sleep 0.5; done'")
+        yield f"{BALANCER}:9090"
+    finally:
+        fleet.on("lb1", "DEBIAN_FRONTEND=noninteractive apt-get purge -qy prometheus && rm -rf /etc/prometheus && systemctl reload nftables")
+
+
+def prometheus_says(fleet: Fleet) -> None:
+    """A measure of the inventory's own, by Prometheus: one that finds nothing lets a release pass, one that finds harm on the first host stops it."""
+    answers = 'sum by (server) (haproxy_server_http_responses_total{proxy="storefront",server!=""})'
+    harmless = answers.replace('server!=""', 'code="5xx",server!=""')
+    harmful = answers.replace('server!=""', 'server="app1"')
+    with prometheus(fleet) as address, tortured("gate", "a further measure, by a real Prometheus") as case:
+        measure = {"name": "what Prometheus counts", "prometheus": address, "total": answers, "label": "server"}
+        shown = fleet.deploy("1.1.0", "-e", json.dumps({**GATE, "rollout_measures": [{**measure, "events": harmless}]})).message()
+        assert shown.count("pass: ") == 3, shown
+        assert "what Prometheus counts" in shown
+        fleet.deploy("1.0.0")
+        options = {**GATE, "version": "1.1.0", "force": "for this test", "rollout_measures": [{**measure, "events": harmful}]}
+        done = fleet.play("deploy.yml", "-e", json.dumps(options))
+        assert done.code == 2, done.output
+        assert "The gate stops the rollout. fail: what Prometheus counts" in done.message(), done.output
+    case.passed()
+
+
 SCENES = [
+    Scene("Prometheus is asked for a further measure", prometheus_says),
     Scene("good releases are never rolled back", good_releases),
     Scene("no traffic is inconclusive", no_traffic),
     Scene("harm in a later wave brings every wave back", harm_in_a_later_wave),

@@ -24,6 +24,12 @@ from conftest import LAB, ROOT, SEED, TORTURE, Fleet, environment, long, podman,
 ROLE = ROOT / "roles" / "release" / "tasks"
 FORWARD = ("deploy.yml", "-e", """{"version": "1.1.0", "force": "another test took it back", "rollout_hold_seconds": 1}""")
 BACK = ("playbooks/rollback.yml", "-e", "version=1.0.0")
+#: The gate stops it on the first host: one page in twenty fails there.
+STOPPED = (
+    "deploy.yml",
+    "-e",
+    """{"version": "5.0.0", "force": "for this test", "rollout_bake_seconds": 40, "rollout_look_seconds": 1, "rollout_hold_seconds": 1}""",
+)
 #: Waves of four hosts: one, a quarter, the rest; and two halves on the way back.
 WAVES = {"deploy.yml": 3, "playbooks/rollback.yml": 2}
 #: Seconds within which every host serves again by itself, whatever died.
@@ -51,17 +57,18 @@ def read(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def names(tasks: list[dict[str, Any]], held: bool, prefix: str = "") -> Iterator[str]:
-    """Every task that a good run begins, as Ansible names it in its output; those of the hold where a wave is ``held``."""
+def names(tasks: list[dict[str, Any]], held: bool, prefix: str = "", bad: bool = False) -> Iterator[str]:
+    """Every task that a run begins, as Ansible names it in its output: a good one, or one that goes back because of a ``bad`` release; those of the
+    hold where a wave is ``held``."""
     for task in tasks:
-        if task.get("ansible.builtin.meta") == "end_play" or (task.get("ansible.builtin.meta") == "end_role" and not held):
+        if (task.get("ansible.builtin.meta") == "end_play" and not bad) or (task.get("ansible.builtin.meta") == "end_role" and not held):
             return  # a good run goes no further here
         if "block" in task:
-            yield from names([*task["block"], *task.get("always", [])], held, prefix)
+            yield from names([*task["block"], *task.get("always", [])], held, prefix, bad)
         elif role := task.get("ansible.builtin.import_role"):
-            yield from names(read(ROLE / f"{role['tasks_from']}.yml"), held, PREFIX)
+            yield from names(read(ROLE / f"{role['tasks_from']}.yml"), held, PREFIX, bad)
         elif file := task.get("ansible.builtin.import_tasks"):
-            yield from names(read(ROLE / file), held, prefix)
+            yield from names(read(ROLE / file), held, prefix, bad)
         elif "ansible.builtin.meta" not in task:
             yield prefix + task["name"]
             if held and task["name"] == "Hold":
@@ -79,14 +86,29 @@ def moments(playbook: str) -> list[Moment]:
     return found
 
 
-def kill_at(fleet: Fleet, moment: Moment, *command: str, within: float = 0.8) -> None:
-    """Begin a run, and kill it with all its children, some time into the task (seconds): as if the controller had lost its power."""
-    beginning, seen = re.compile(rf"^TASK \[{re.escape(moment.task)}\] \*"), 0
+def going_back() -> list[Moment]:
+    """Every task that a deployment begins once a wave has failed, counted from there."""
+    plays = {play["name"].partition(" - ")[0]: play["tasks"] for play in read(ROOT / "playbooks" / "deploy.yml")}
+    (rescue,) = [task["rescue"] for task in plays["Roll"] if "rescue" in task]
+    count, found = Counter[str](), []
+    for name in names([*rescue, *plays["Recover"], *plays["Report"]], held=False, bad=True):
+        count[name] += 1
+        found.append(Moment(name, count[name]))
+    return found
+
+
+def kill_at(fleet: Fleet, moment: Moment, *command: str, within: float = 0.8, after: str = "") -> None:
+    """Begin a run, and kill it with all its children, some time into the task (seconds): as if the controller had lost its power.
+
+    Tasks count from the one whose name is ``after``, where one is given, itself among them.
+    """
+    beginning, seen, waits = re.compile(rf"^TASK \[{re.escape(moment.task)}\] \*"), 0, bool(after)
     process = fleet.begin(*command)
     assert process.stdout is not None
     with process.stdout:
         for line in process.stdout:
-            seen += bool(beginning.match(line))
+            waits = waits and not line.startswith(f"TASK [{after}] *")
+            seen += bool(beginning.match(line)) and not waits
             if seen == moment.nth:
                 time.sleep(random.Random(f"{SEED} {moment}").uniform(0.0, within))
                 os.killpg(process.pid, 9)
@@ -124,6 +146,23 @@ def test_a_rollback_whose_controller_died_is_continued_by_the_same_command(fleet
         serving(fleet)
         fleet.must(*BACK)
     case.passed()
+    fleet.settled("1.0.0")
+
+
+@long
+@pytest.mark.torture
+@pytest.mark.parametrize("moment", sample(going_back(), 1), ids=str)
+def test_a_controller_that_died_while_hosts_went_back_is_continued_by_the_same_command(fleet: Fleet, moment: Moment) -> None:
+    """The gate has stopped a release whose first host serves; clients see its errors for as long, and nothing else."""
+    with tortured("controller killed while hosts go back", str(moment), rate=100.0) as case:
+        kill_at(fleet, moment, *STOPPED, after=going_back()[0].task)
+        serving(fleet)
+        done = fleet.play(*STOPPED)
+        assert done.code == 2, done.output
+    answers = case.answers()
+    strange = [answer for answer in answers if answer["status"] != 200 and answer["release"] != "5.0.0"]
+    assert strange == [], strange[:5]
+    case.passed(lost=None)
     fleet.settled("1.0.0")
 
 
