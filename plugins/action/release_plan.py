@@ -109,7 +109,7 @@ class ActionModule(ActionBase):
             obstacles += untimely if kind == "deploy" and not given["override"] else []
         found, desired = _target(given, obstacles)
         target = found and planning.Target(found.version, found.release_id, found.archive.sha256, found.total + found.archive.size)
-        moves = planning.moves(reports, target, kind) if target else {}
+        moves = planning.moves(reports, target, kind, given["continues"]) if target else {}
         capacity, wave_sizes = 0, []
         with _noting(obstacles):
             spare = kind == "reconcile" and bool(target) and planning.out_of_service_only(reports, moves)

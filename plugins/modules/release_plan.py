@@ -264,7 +264,10 @@ back:
   returned: always
   type: bool
 hosts:
-  description: For each host the release it comes C(from), the one it goes C(to), whether that C(changes) anything, and its C(wave), from 1.
+  description:
+    - For each host the release it comes C(from), the one it goes C(to), whether that C(changes) anything, and its C(wave), from 1.
+    - C(origin) is the release that it goes back to where the deployment fails. That is what it runs, or what it ran before, where a deployment
+      that was cut short has brought it the wanted one already.
   returned: when the version is known
   type: dict
 changes:

@@ -204,14 +204,17 @@ def out_of_service_only(reports: Mapping[str, Report], plan: Mapping[str, Mappin
     return not any(plan[host]["changes"] and report.get("balancer_word") == "ready" for host, report in reports.items())
 
 
-def moves(reports: Mapping[str, Report], target: Target, kind: str = "deploy") -> dict[str, dict[str, Any]]:
+def moves(reports: Mapping[str, Report], target: Target, kind: str = "deploy", continued: str = "") -> dict[str, dict[str, Any]]:
     """From and to for each host, in the order given; ``changes`` is false where the host already runs the target.
 
-    A deployment also takes the wanted configuration, so that it may have something to do on a host that runs the target.
+    A deployment also takes the wanted configuration, so that it may have something to do on a host that runs the target. ``origin`` is the
+    release that a host goes back to where the run fails, see `_origin`; ``continued`` is the run that this one goes on with.
     """
+    others = {str(report["live"]) for report in reports.values() if report.get("live") not in (None, target.release)}
     return {
         host: {
             "from": report.get("live"),
+            "origin": _origin(report, target, others, continued) if kind == "deploy" else report.get("live"),
             "to": target.release,
             "changes": report.get("live") != target.release
             or report.get("release") != target.release
@@ -219,6 +222,17 @@ def moves(reports: Mapping[str, Report], target: Target, kind: str = "deploy") -
         }
         for host, report in reports.items()
     }
+
+
+def _origin(report: Report, target: Target, others: Collection[str], continued: str) -> str | None:
+    """What a host goes back to where the deployment fails: what it runs, or, where a deployment that was cut short has brought it the target
+    already, what it ran before that. ``others``: what hosts run that it did not come to."""
+    live: str | None = report.get("live")
+    before: str | None = report.get("previous")
+    if live != target.release:
+        return live
+    begun = bool(continued) and report.get("run") == continued
+    return before if begun or before in others else live
 
 
 def newest_token(reports: Mapping[str, Report], run: str) -> int:

@@ -114,7 +114,7 @@ def test_a_plan_that_nothing_is_in_the_way_of(store: dict[str, Manifest]) -> Non
     found = plan()
     assert "failed" not in found
     assert (found["obstacles"], found["waves"], found["changes"][0]["files"]["changed"]["count"]) == ([], [1, 2], 1)
-    assert found["hosts"]["app2"] == {"from": OLD, "to": NEW, "changes": True, "wave": 2}
+    assert found["hosts"]["app2"] == {"from": OLD, "origin": OLD, "to": NEW, "changes": True, "wave": 2}
     assert found["estimate"]["seconds"] == 3
     assert found["closing"][1].strip() == f"ansible-playbook deploy.yml -e version=2 -e confirm={found['id']}"
     assert found["summary"][-2:] == found["closing"]

@@ -128,6 +128,34 @@ def test_the_plan_tells_who_moves_in_which_wave() -> None:
     assert lines[3].endswith("2-bb (already there)")
 
 
+@pytest.mark.parametrize(
+    ("first", "continued", "origin"),
+    [
+        (report(), "", "1-aa"),
+        (report(live="2-bb", release="2-bb", previous="1-aa", run="run-1"), "", "1-aa"),
+        (report(live="2-bb", release="2-bb", previous="1-aa", run="run-1"), "run-1", "1-aa"),
+        (report(live="2-bb", release="2-bb", previous="0-cc", run="run-1"), "", "2-bb"),
+        (report(live="2-bb", release="2-bb", previous="0-cc", run="run-1"), "run-1", "0-cc"),
+        (report(live="2-bb", release="2-bb", previous=None, run="run-1"), "run-1", None),
+        (report(live="2-bb", release="2-bb", previous=None, run="run-1"), "", "2-bb"),
+        (report(live=None, release=None, previous=None), "run-1", None),
+    ],
+)
+def test_a_host_that_a_dead_deployment_has_switched_goes_back_to_what_it_ran_before(
+    first: dict[str, Any], continued: str, origin: str | None
+) -> None:
+    """Where the deployment that goes on fails: the canary of the dead one must not stay on a release that the gate has stopped."""
+    reports = {"app1": first, "app2": report()}
+    assert planning.moves(reports, TARGET, continued=continued)["app1"]["origin"] == origin
+    assert planning.moves(reports, TARGET, "rollback", continued)["app1"]["origin"] == first["live"]
+
+
+def test_where_all_hosts_had_been_switched_by_the_dead_deployment_all_go_back() -> None:
+    switched = report(live="2-bb", release="2-bb", previous="1-aa", run="run-1")
+    moves = planning.moves({"app1": switched, "app2": switched}, TARGET, continued="run-1")
+    assert {move["origin"] for move in moves.values()} == {"1-aa"}
+
+
 def test_another_wanted_configuration_is_something_to_do_for_a_deployment_alone() -> None:
     reports = {"app1": report(live="2-bb", release="2-bb", configuration={"live": "c", "wanted": "d"})}
     assert planning.moves(reports, TARGET)["app1"]["changes"]
