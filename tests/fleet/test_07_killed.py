@@ -64,7 +64,8 @@ def names(tasks: list[dict[str, Any]], held: bool, prefix: str = "", bad: bool =
         if (task.get("ansible.builtin.meta") == "end_play" and not bad) or (task.get("ansible.builtin.meta") == "end_role" and not held):
             return  # a good run goes no further here
         if "block" in task:
-            yield from names([*task["block"], *task.get("always", [])], held, prefix, bad)
+            block = until_it_fails(task["block"]) if bad else task["block"]
+            yield from names([*block, *task.get("always", [])], held, prefix, bad)
         elif role := task.get("ansible.builtin.import_role"):
             yield from names(read(ROLE / f"{role['tasks_from']}.yml"), held, PREFIX, bad)
         elif file := task.get("ansible.builtin.import_tasks"):
@@ -73,6 +74,14 @@ def names(tasks: list[dict[str, Any]], held: bool, prefix: str = "", bad: bool =
             yield prefix + task["name"]
             if held and task["name"] == "Hold":
                 yield from names(read(ROLE / task["ansible.builtin.include_tasks"]), held, prefix)
+
+
+def until_it_fails(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The tasks of a block up to the one that says that the run has failed."""
+    for task in tasks:
+        yield task
+        if "ansible.builtin.fail" in task:
+            return
 
 
 def moments(playbook: str) -> list[Moment]:
