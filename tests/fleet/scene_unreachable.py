@@ -99,9 +99,10 @@ def ops_during(fleet: Fleet) -> None:
         with cut_off(fleet, "ops1"):
             code, shown = finish(run)
         assert set(fleet.releases().values()) == {"1.1.0"}, shown
-        assert code == 2, shown
+        # All hosts are right; what could not be written down is told, and no reason to call that a failure.
+        assert code == 0, shown
         assert "The run goes on for as long as its lease lasts" in shown, shown
-        assert "is not recorded" in shown, shown
+        assert "It is kept in " in shown, shown
         fleet.must(*FORWARD)
     case.passed()
     fleet.settled("1.1.0")

@@ -134,14 +134,30 @@ def test_check_mode_writes_nothing_and_what_is_no_run_is_noted(fleet: Fleet) -> 
     assert len(records(fleet)) == count, "nothing was switched"
 
 
+#: Bytes that a file system gives a file at a time, and a record that fills up what is left of them.
+PAGE = 4096
+FILLER = {
+    "schema": 1,
+    "event": "noted",
+    "run": "20260101T000000Z-000000",
+    "kind": "refused",
+    "environment": "lab",
+    "application": "storefront",
+    "by": "nobody",
+    "on_behalf_of": None,
+    "at": "2026-01-01T00:00:00.000Z",
+}
+
+
 @pytest.fixture
 def full_disk(fleet: Fleet) -> Iterator[None]:
-    """The ledger lies on a file system of its own, on which there is no room."""
-    fleet.on("ops1", f"mkdir -p {LEDGER} && cp -a {LEDGER} {LEDGER}.before && mount -t tmpfs -o size=64k tmpfs {LEDGER}")
-    fleet.on(
-        "ops1",
-        f"cp -a {LEDGER}.before/ledger.jsonl {LEDGER}/ 2>/dev/null; : > {LEDGER}/ledger.lock; cat /dev/zero > {LEDGER}/full 2>/dev/null || true",
-    )
+    """The ledger lies on a file system of its own, on which there is no room, nor any in the ledger's last page."""
+    size = int(fleet.on("ops1", f"mkdir -p {LEDGER} && cp -a {LEDGER} {LEDGER}.before && cat {LEDGER}/ledger.jsonl 2>/dev/null | wc -c"))
+    gap = PAGE - size % PAGE
+    filler = json.dumps({**FILLER, "reason": ""})
+    filler = json.dumps({**FILLER, "reason": "x" * ((gap if gap > len(filler) else gap + PAGE) - len(filler) - 1)})
+    fleet.on("ops1", f"mount -t tmpfs -o size={size + 3 * PAGE} tmpfs {LEDGER} && cp -a {LEDGER}.before/ledger.jsonl {LEDGER}/ 2>/dev/null || true")
+    fleet.on("ops1", f"echo '{filler}' >> {LEDGER}/ledger.jsonl; : > {LEDGER}/ledger.lock; cat /dev/zero > {LEDGER}/full 2>/dev/null || true")
     yield
     fleet.on("ops1", f"umount {LEDGER} 2>/dev/null; rm -rf {LEDGER}.before")
 

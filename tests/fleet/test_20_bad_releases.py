@@ -33,7 +33,7 @@ class Bad(NamedTuple):
 
 BAD = [
     Bad("errors on 5 % of requests", "5.0.0", "error-rate:0.05", GATE, "The gate stops the rollout. fail: errors"),
-    Bad("half a second slower", "5.1.0", "slow:500ms", GATE, "The gate stops the rollout. fail: latency", slow=0.5),
+    Bad("half a second slower", "5.1.0", "slow:500ms", GATE, "The gate stops the rollout. fail: p95 latency", slow=0.5),
     Bad("crashes after 20 s", "5.2.0", "exit-after:20s", {**GATE, "rollout_hold_seconds": 25}, "did not stay healthy"),
     Bad("never healthy", "6.6.6", "never-ready", {}, "did not become healthy"),
     Bad("healthy, then deaf", "5.3.0", "deaf-after:3s", HOLD, "did not stay healthy"),
