@@ -44,6 +44,7 @@ class Server:
         self.taken: list[tuple[str, float]] = []  # words of which the balancer has closed the connection, and when
         self.requests: list[float] = []  # when their connections were accepted
         self.checks = 0
+        self.check_seconds = 0.0  # what a health check takes
         self.in_flight: set[asyncio.StreamWriter] = set()
         self._app: asyncio.Server | None = None
         self._agent: asyncio.Server | None = None
@@ -76,6 +77,7 @@ class Server:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             request, *lines = head.split("\r\n")
             if " /readyz " in request:
+                await asyncio.sleep(self.check_seconds)
                 self.checks += 1
             else:
                 self.requests.append(accepted)
@@ -244,14 +246,17 @@ async def roll(rounds: int, reload: bool) -> dict[str, Any]:
 
 
 async def words() -> dict[str, Any]:
-    """Status and traffic after each word, and while the agent says nothing."""
+    """Status and traffic after each word, and while the agent says nothing; the other server is slow to answer its checks meanwhile."""
     server, other = await both()
     load = Load()
+    slowly, others = other.checks, set[str]()
+    other.check_seconds = 2.0
     found: dict[str, Any] = {}
 
     async def note(name: str, seconds: float) -> None:
         requests, checks, asked = len(server.requests), server.checks, len(server.taken)
         await asyncio.sleep(seconds)
+        others.add(status(other))
         found[name] = {
             "status": status(server),
             "requests": len(server.requests) - requests,
@@ -280,8 +285,7 @@ async def words() -> dict[str, Any]:
         await note(f"{word}, agent silent", 1.2)
         await server.speak()
     await server.announce("ready")
-    del other
-    return {**await load.end(), "found": found}
+    return {**await load.end(), "found": found, "other": {"checks": other.checks - slowly, "statuses": sorted(others)}}
 
 
 async def outage() -> dict[str, Any]:

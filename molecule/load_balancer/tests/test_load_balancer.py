@@ -203,6 +203,11 @@ class TestServers:
         assert (found["drain, agent silent"]["status"], found["drain, agent silent"]["requests"]) == ("DRAIN (agent)", 0)
         assert (found["maint, agent silent"]["status"], found["maint, agent silent"]["requests"]) == ("MAINT", 0)
 
+    def test_a_server_that_is_slow_to_answer_its_checks_stays(self, words: dict[str, Any]) -> None:
+        """With all of them slow, taking them out would leave nobody."""
+        assert words["other"]["statuses"] == ["UP"], words["other"]
+        assert words["other"]["checks"] >= 3, words["other"]
+
     def test_what_is_known_of_a_server_outlives_reload_and_restart(self, host: Any) -> None:
         result = rig(host, "outage")
         for moment in ("maint, reload", "maint, restart"):

@@ -125,48 +125,26 @@ def test_the_evidence_is_the_end_of_the_output(runner: Any) -> None:
     assert runner.tail("one\n") == "one"
 
 
-def run_all(runner: Any, monkeypatch: pytest.MonkeyPatch, *asked: str) -> tuple[list[str], list[str]]:
-    """Run suites that only note their begin and their end; each waits until all that may run beside it have begun."""
+def test_the_fleet_begins_at_once_and_molecule_after_all_others(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     noted: list[str] = []
-    commands: list[str] = []
-    beside = [name for name in asked if name != "molecule"]
-    together = threading.Barrier(len(beside), timeout=30)
+    together = threading.Barrier(len(runner.SUITES) - 1, timeout=30)
 
     def noting(name: str) -> Any:
-        def suite(made: Any, _only: list[str]) -> Any:
+        def suite(_made: Any, _only: list[str]) -> Any:
             noted.append(f"{name} begins")
-            if name in beside:
+            if name != "molecule":
                 together.wait()
-            if name == "molecule":
-                monkeypatch.setattr(made, "run", remember)
-                kept(made, [])
             noted.append(f"{name} ends")
             return runner.Tally(passed=1)
 
         return suite
 
-    def remember(_suite: str, _name: str, command: list[str]) -> tuple[int, str]:
-        commands.append(" ".join(command))
-        return 0, ""
-
-    kept = runner.molecule
-    for name in asked:
+    monkeypatch.setattr(runner, "MINIMUM", dict.fromkeys(runner.SUITES, 1))
+    for name in runner.SUITES:
         monkeypatch.setitem(runner.SUITES, name, noting(name))
-    assert runner.main(list(asked)) == 0
-    return noted, commands
-
-
-def test_the_fleet_begins_at_once_and_molecule_once_nothing_computes_any_more(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    noted, (command,) = run_all(runner, monkeypatch, *runner.SUITES)
-    assert set(noted[:5]) == {f"{name} begins" for name in ("lint", "unit", "sanity", "browser", "fleet")}
+    assert runner.main(list(runner.SUITES)) == 0
     begins = noted.index("molecule begins")
-    assert all(noted.index(f"{name} ends") < begins for name in ("lint", "unit", "browser"))
-    assert "--workers 2" in command
-
-
-def test_molecule_without_a_fleet_beside_it_takes_its_own_number_of_workers(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    _noted, (command,) = run_all(runner, monkeypatch, "unit", "molecule")
-    assert "--workers" not in command
+    assert all(noted.index(f"{name} ends") < begins for name in runner.SUITES if name != "molecule")
 
 
 def test_the_seconds_of_each_suite_are_told(runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
