@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import itertools
 import json
 import os
@@ -27,15 +26,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench_lab import BenchLab
 from checkout import BUILD, LOGS
 from load import Load, Summary
 from phases import Phase, PhaseError, Phases, end_cleanly, inventory, table
 
-LAB = "bench"
-NETWORK = "10.77.30.0/24"
-INVENTORY = str(BUILD / "labs" / LAB / "inventory" / "hosts.yml")
-LAB_PLAY = ["ansible-playbook", "playbooks/lab.yml", "-e", f"lab_name={LAB}", "-e", f"lab_network={NETWORK}"]
-ARTIFACTS = BUILD / "labs" / LAB / "artifacts"
+LAB = BenchLab("bench", "10.77.30.0/24")
 APP, OLD, NEW = "storefront", "1.0.0", "1.1.0"
 BOUND = 2.0
 RATE = 100.0  # requests a second
@@ -159,7 +155,7 @@ class Raw:
 
 def manifest_of(version: str) -> dict[str, Any]:
     """The manifest of a version that was built."""
-    found: dict[str, Any] = json.loads((ARTIFACTS / APP / version / f"{APP}-{version}.manifest.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads((LAB.artifacts / APP / version / f"{APP}-{version}.manifest.json").read_text(encoding="utf-8"))
     return found
 
 
@@ -190,9 +186,7 @@ def measure(phases: Phases, raw: Raw, rounds: int) -> dict[str, Any]:
     parts: dict[str, list[dict[str, float]]] = {"raw": [], "deploy": []}
 
     def deploy(version: str) -> Phase:
-        return phases.run(
-            f"deploy {version}", ["ansible-playbook", "-i", INVENTORY, "deploy.yml", "-e", f"version={version}", "-e", waves], quiet=True
-        )
+        return phases.run(f"deploy {version}", LAB.play("deploy.yml", "-e", f"version={version}", "-e", waves), quiet=True)
 
     def one_raw() -> None:
         raw.remove(NEW)
@@ -203,7 +197,7 @@ def measure(phases: Phases, raw: Raw, rounds: int) -> dict[str, Any]:
     def one_deploy() -> None:
         raw.remove(NEW)
         # Removing has opened the raw loop's connections, so Ansible's are opened as well.
-        phases.run("connect", ["ansible", "-i", INVENTORY, "app", "-m", "ansible.builtin.raw", "-a", "true"], quiet=True)
+        phases.run("connect", ["ansible", "-i", LAB.inventory, "app", "-m", "ansible.builtin.raw", "-a", "true"], quiet=True)
         phase = deploy(NEW)
         seconds["deploy"].append(phase.seconds)
         parts["deploy"].append(parts_of(phase))
@@ -230,13 +224,8 @@ def measure(phases: Phases, raw: Raw, rounds: int) -> dict[str, Any]:
 
 def prepare(phases: Phases, hosts: int) -> tuple[dict[str, dict[str, Any]], str, str]:
     """Make and provision the lab, build both versions, release the old one; return hosts, the store's address and the balancer's."""
-    play = ["ansible-playbook", "-i", INVENTORY]
-    phases.run("lab", [*LAB_PLAY, "-e", f"lab_app_servers={hosts}"])
-    phases.run("provision", [*play, "playbooks/site.yml"])
-    for version in (OLD, NEW):
-        phases.run(f"build {version}", [*play, "playbooks/build.yml", "-e", f"version={version}"])
-    phases.run(f"deploy {OLD}", [*play, "deploy.yml", "-e", f"version={OLD}"])
-    known = inventory(INVENTORY)
+    LAB.prepare(phases, hosts, (OLD, NEW))
+    known = inventory(LAB.inventory)
     variables = known["_meta"]["hostvars"]
     store = f"http://{variables[known['ops']['hosts'][0]]['ansible_host']}:8080"
     balancer = f"http://{variables[known['lb']['hosts'][0]]['ansible_host']}/"
@@ -294,8 +283,7 @@ def main() -> int:
         return 130
     finally:
         if not given.keep:
-            with contextlib.suppress(PhaseError):
-                phases.run("lab down", [*LAB_PLAY, "-e", "lab_state=absent"])
+            LAB.remove(phases)
 
 
 if __name__ == "__main__":

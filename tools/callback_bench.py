@@ -26,14 +26,12 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from bench_lab import BenchLab
 from checkout import BUILD, LOGS, ROOT, environment, tail
 from phases import PhaseError, Phases, end_cleanly, table
 
-LAB = "callbackbench"
-NETWORK = "10.77.32.0/24"
-INVENTORY = str(BUILD / "labs" / LAB / "inventory" / "hosts.yml")
-LAB_PLAY = ["ansible-playbook", "playbooks/lab.yml", "-e", f"lab_name={LAB}", "-e", f"lab_network={NETWORK}"]
-VERSIONS = ("1.1.0", "1.0.0")
+LAB = BenchLab("callbackbench", "10.77.32.0/24")
+THERE, BACK = "1.1.0", "1.0.0"
 BOUND = 0.03
 #: Each way to watch a run: what it adds to the environment, and whether it has a terminal.
 OURS = {"ANSIBLE_STDOUT_CALLBACK": "tossable.fleet.rollout", "TOSSABLE_REPORT_FOLDER": str(BUILD / "callback-bench")}
@@ -88,10 +86,7 @@ def run(command: Sequence[str], extra: dict[str, str], terminal: bool) -> Cost:
 def deployment(way: str) -> Cost:
     """There and back, watched in that way."""
     extra, terminal = WAYS[way]
-    costs = [
-        run(["ansible-playbook", "-i", INVENTORY, "deploy.yml", "-e", f"version={version}", "-e", "force=bench"], extra, terminal)
-        for version in VERSIONS
-    ]
+    costs = [run(LAB.play("deploy.yml", "-e", f"version={version}", "-e", "force=bench"), extra, terminal) for version in (THERE, BACK)]
     return Cost(sum(cost.processor for cost in costs), sum(cost.clock for cost in costs))
 
 
@@ -120,16 +115,6 @@ def figures(found: dict[str, list[Cost]]) -> dict[str, dict[str, float]]:
     return told
 
 
-def prepare(phases: Phases, hosts: int) -> None:
-    """Make and provision the lab, build both versions, release the one to begin from."""
-    play = ["ansible-playbook", "-i", INVENTORY]
-    phases.run("lab", [*LAB_PLAY, "-e", f"lab_app_servers={hosts}"])
-    phases.run("provision", [*play, "playbooks/site.yml"])
-    for version in VERSIONS:
-        phases.run(f"build {version}", [*play, "playbooks/build.yml", "-e", f"version={version}"])
-    phases.run(f"deploy {VERSIONS[-1]}", [*play, "deploy.yml", "-e", f"version={VERSIONS[-1]}"])
-
-
 def report(told: dict[str, dict[str, float]], hosts: int, rounds: int) -> int:
     """Write the figures and show them; return how many ways cost too much."""
     (BUILD / "callback-bench.json").write_text(json.dumps({"hosts": hosts, "rounds": rounds, **told}, indent=1) + "\n", encoding="utf-8")
@@ -151,15 +136,14 @@ def main() -> int:
     end_cleanly()
     phases = Phases("callback-bench")
     try:
-        prepare(phases, given.hosts)
+        LAB.prepare(phases, given.hosts, (BACK, THERE))
         return min(1, report(figures(measure(phases, given.rounds)), given.hosts, given.rounds))
     except (PhaseError, BenchError) as error:
         print(f"callback-bench: {error}", file=sys.stderr)
         return 1
     finally:
         if not given.keep:
-            with contextlib.suppress(PhaseError):
-                phases.run("lab down", [*LAB_PLAY, "-e", "lab_state=absent"])
+            LAB.remove(phases)
 
 
 if __name__ == "__main__":

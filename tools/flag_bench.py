@@ -31,13 +31,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench_lab import BenchLab
 from checkout import BUILD, LOGS, ROOT, environment, tail
 from phases import PhaseError, Phases, inventory, table
 
-LAB = "flagbench"
-NETWORK = "10.77.31.0/24"
-INVENTORY = str(BUILD / "labs" / LAB / "inventory" / "hosts.yml")
-ARTIFACTS = BUILD / "labs" / LAB / "artifacts"
+LAB = BenchLab("flagbench", "10.77.31.0/24")
+ONE_WAVE = ("-e", '{"rollout_waves": ["100%"], "rollout_min_healthy": 0}')
 APP, VERSION, PORT, FLAG = "storefront", "1.0.0", 8000, "checkout"
 FLAGS = "/var/lib/tossable/flags/flags.json"
 TARGET = 1.5  # seconds, the median
@@ -193,7 +192,7 @@ def watched(known: Mapping[str, Any]) -> tuple[Watcher, list[Watcher]]:
     made: list[Watcher] = []
 
     def watch(host: str, port: int) -> Watcher:
-        command = ["podman", "exec", "--interactive", f"{LAB}-{host}", "python3", "-c", WATCH, FLAGS, str(port), FLAG]
+        command = ["podman", "exec", "--interactive", f"{LAB.name}-{host}", "python3", "-c", WATCH, FLAGS, str(port), FLAG]
         made.append(Watcher(host, command))
         return made[-1]
 
@@ -227,7 +226,7 @@ def typed(state: str, connections: str, reports: Path, log: Path) -> tuple[float
     # For those who read the output; an operator has neither.
     for name in ("ANSIBLE_STDOUT_CALLBACK", "ANSIBLE_NOCOLOR", "NO_COLOR"):
         given.pop(name, None)
-    command = ["ansible-playbook", "-i", INVENTORY, "playbooks/flag.yml", "-e", f"flag={FLAG}", "-e", f"state={state}"]
+    command = LAB.play("playbooks/flag.yml", "-e", f"flag={FLAG}", "-e", f"state={state}")
     terminal, inside = pty.openpty()
     before = {path.name for path in reports.glob("*.json")}
     clock = time.time() - time.monotonic()
@@ -293,24 +292,10 @@ def measure(phases: Phases, known: Mapping[str, Any], count: int) -> tuple[dict[
     return found, tuple(f"run {number}: {name}" for number, run in enumerate(runs) for name in run.behind)
 
 
-def prepare(phases: Phases, hosts: int) -> dict[str, Any]:
-    """Make and provision the lab, release the application; return the inventory."""
-    play = ["ansible-playbook", "-i", INVENTORY]
-    phases.run("lab", [*lab_play(), "-e", f"lab_app_servers={hosts}"])
-    phases.run("provision", [*play, "playbooks/site.yml"])
-    phases.run(f"build {VERSION}", [*play, "playbooks/build.yml", "-e", f"version={VERSION}", "-e", f"build_artifacts={ARTIFACTS}"])
-    phases.run(f"deploy {VERSION}", [*play, "deploy.yml", "-e", f"version={VERSION}", "-e", '{"rollout_waves": ["100%"], "rollout_min_healthy": 0}'])
-    return inventory(INVENTORY)
-
-
-def lab_play() -> list[str]:
-    """The playbook that makes and removes the lab."""
-    return ["ansible-playbook", "playbooks/lab.yml", "-e", f"lab_name={LAB}", "-e", f"lab_network={NETWORK}"]
-
-
 def bench(phases: Phases, hosts: int, runs: int) -> int:
     """Prepare, measure, report; return how many hosts were left behind."""
-    found, behind = measure(phases, prepare(phases, hosts), runs)
+    LAB.prepare(phases, hosts, [VERSION], *ONE_WAVE)
+    found, behind = measure(phases, inventory(LAB.inventory), runs)
     (BUILD / "flag-bench.json").write_text(json.dumps({**found, "behind": behind}, indent=1) + "\n", encoding="utf-8")
     print(f"\nSeconds, {found['hosts']} hosts, {runs} runs with open connections and one before them without (cold),")
     print(f"{found['cores']} cores shared by controller and hosts, load {found['load_before']} before the first run:\n\n{shown(found)}\n")
@@ -337,8 +322,7 @@ def main() -> int:
         return 1
     finally:
         if not given.keep:
-            with contextlib.suppress(PhaseError):
-                phases.run("lab down", [*lab_play(), "-e", "lab_state=absent"])
+            LAB.remove(phases)
 
 
 if __name__ == "__main__":

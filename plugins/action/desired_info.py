@@ -10,16 +10,11 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
-from ansible_collections.tossable.fleet.plugins.plugin_utils import desired_store
+from ansible_collections.tossable.fleet.plugins.plugin_utils import desired_store, signers
 
 _SPEC = {
     **{name: {"type": "str", "required": True} for name in ("app", "environment", "store_url")},
-    "desired_signers": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {"principal": {"type": "str"}, "key": {"type": "str", "no_log": False}},
-    },
+    "desired_signers": {**signers.OPTION, "required": True},
 }
 
 

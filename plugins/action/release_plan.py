@@ -31,6 +31,7 @@ from ansible_collections.tossable.fleet.plugins.plugin_utils import (
     plan_id,
     plan_view,
     planning,
+    signers,
     version_words,
     waves,
     windows,
@@ -41,22 +42,12 @@ _SPEC = {
     "kind": {"type": "str", "choices": ["deploy", "rollback", "reconcile"], "default": "deploy"},
     "version": {"type": "str"},
     "store_url": {"type": "str", "required": True},
-    "allowed_signers": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {"principal": {"type": "str"}, "key": {"type": "str", "no_log": False}},
-    },
+    "allowed_signers": {**signers.OPTION, "required": True},
     "waves": {"type": "raw", "required": True},
     "min_healthy": {"type": "raw", "default": 0},
     "failure_budget": {"type": "raw", "default": 0},
     "environment": {"type": "str", "default": ""},
-    "desired_signers": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {"principal": {"type": "str"}, "key": {"type": "str", "no_log": False}},
-    },
+    "desired_signers": {**signers.OPTION, "default": []},
     "reports": {"type": "dict", "required": True},
     "balancers": {"type": "dict", "required": True},
     "run": {"type": "str"},
@@ -293,14 +284,12 @@ def _signed_manifest(given: dict[str, Any], version: str) -> manifest.Manifest:
     base = f"{given['store_url']}/{given['app']}/{version}/{given['app']}-{version}.manifest.json"
     raw = _fetch(base, version)
     with tempfile.TemporaryDirectory(prefix="tossable-") as folder:
-        signers = Path(folder, "allowed_signers")
-        signers.write_text("".join(f"{one['principal']} {one['key']}\n" for one in given["allowed_signers"]))
         signed = Path(folder, "manifest.json.sig")
         try:
             signed.write_bytes(_fetch(f"{base}.sig", version))
         except HostError:
             raise HostError(f"{base} is not signed: there is no {base}.sig. Build and upload it again with build.yml -e version={version}.") from None
-        signature.verify_signature(raw, signed, signers)
+        signature.verify_signature(raw, signed, signers.written(given["allowed_signers"], folder))
     found = manifest.parse_manifest(raw)
     manifest.expect(found, given["app"], version)
     return found

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,8 +121,7 @@ def not_serving(balancers: Mapping[str, Any], backend: str, hosts: Sequence[str]
 
 def status_table(reports: Mapping[str, Any], balancers: Mapping[str, Any], backend: str) -> list[str]:
     """Lines of the status table: host, release, since when, by whom, health, load balancer state, drift."""
-    lives = Counter(report.get("live") for report in reports.values() if report.get("live"))
-    common = lives.most_common(1)[0][0] if lives else None
+    common = planning.common_release(reports)
     rows = [("host", "release", "since", "by", "health", "balancers", "drift")]
     for host, report in reports.items():
         rows.append(_row(host, report, balancers, backend, common))

@@ -9,11 +9,10 @@ An *alert* has a name, by which it is known again at the next look, and a line: 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from . import flag_view
+from . import flag_view, planning
 
 _STATUS = "playbooks/status.yml shows the fleet"
 _RECONCILE = "playbooks/reconcile.yml brings it right"
@@ -33,8 +32,7 @@ def found(
     each load balancer; ``flags``: what is live of `feature_flag` (state=live). ``busy``: somebody has the lock of the application, so that hosts
     that are out of service, or differ, are as they are meant to be.
     """
-    runs = Counter(str(report["live"]) for report in reports.values() if report.get("live"))
-    common = runs.most_common(1)[0][0] if runs else None
+    common = planning.common_release(reports)
     said = {host: _host(report, common, busy) for host, report in reports.items()}
     alerts = {host: f"{host}: {line}" for host, line in said.items() if line}
     if not busy:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from ansible_collections.tossable.fleet.plugins.module_utils.host import signatu
 from ansible_collections.tossable.fleet.plugins.module_utils.host.desired import MAX_BYTES, NAMESPACE, Desired, file_name, parse
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
 from ansible_collections.tossable.fleet.plugins.module_utils.host.signed import split
+from ansible_collections.tossable.fleet.plugins.plugin_utils import planning, signers
 
 
-def read(store_url: str, app: str, environment: str, signers: Sequence[Mapping[str, str]]) -> Desired | None:
+def read(store_url: str, app: str, environment: str, allowed_signers: Sequence[Mapping[str, str]]) -> Desired | None:
     """The desired state of an application, whose signature is proved; None where there is none.
 
-    ``signers``: who may sign one, each with C(principal) and C(key). Raises HostError in words.
+    ``allowed_signers``: who may sign one, each with C(principal) and C(key). Raises HostError in words.
     """
     url = f"{store_url}/{app}/{file_name(environment)}"
     try:
@@ -36,10 +36,9 @@ def read(store_url: str, app: str, environment: str, signers: Sequence[Mapping[s
         raise HostError(f"The artifact store does not answer ({url}: {error}). Look at nginx on the ops host, and at its firewall.") from None
     try:
         with tempfile.TemporaryDirectory(prefix="tossable-") as folder:
-            allowed, signature_file = Path(folder, "allowed_signers"), Path(folder, "signature")
-            allowed.write_text("".join(f"{one['principal']} {one['key']}\n" for one in signers))
+            signature_file = Path(folder, "signature")
             signature_file.write_bytes(signed)
-            signature.verify_signature(line, signature_file, allowed, NAMESPACE)
+            signature.verify_signature(line, signature_file, signers.written(allowed_signers, folder), NAMESPACE)
         return parse(line, app, environment)
     except HostError as error:
         raise HostError(f"The desired state at {url} is not to be trusted: {error.message}. Find out who wrote it.") from None
@@ -53,8 +52,7 @@ def lines(answer: Mapping[str, Any], reports: Mapping[str, Mapping[str, Any]]) -
     if trouble := answer.get("trouble"):
         return [f"hosts that boot keep what they run: {' '.join(str(trouble).split())}"]
     signed = answer.get("desired")
-    runs = Counter(str(report["live"]) for report in reports.values() if report.get("live"))
-    most = runs.most_common(1)[0][0] if runs else None
+    most = planning.common_release(reports)
     if not signed:
         return ["hosts that boot keep what they run: no release was signed for them; a deployment of the whole fleet does that"] if most else []
     said = f"hosts that boot come to run {signed['release']}, signed {signed['at']} by run {signed['run']}"

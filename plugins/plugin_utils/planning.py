@@ -175,6 +175,12 @@ def _left_behind(reports: Mapping[str, Report]) -> str | None:
     return None
 
 
+def common_release(reports: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The release that most hosts run, the first of them where several do; None where no host runs any."""
+    lives = Counter(str(report["live"]) for report in reports.values() if report.get("live"))
+    return lives.most_common(1)[0][0] if lives else None
+
+
 def reconcile_goal(reports: Mapping[str, Report], desired: Desired | None, newest: int) -> str:
     """The version that hosts which differ are brought to: what the signed desired state says, else what most hosts run.
 

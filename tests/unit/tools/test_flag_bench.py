@@ -163,7 +163,7 @@ def test_the_command_is_typed_on_a_terminal_and_its_report_tells_when_ansible_ha
     assert before <= entered < time.monotonic()
     assert 0.2 <= started <= ended - 0.2
     words = "playbooks/flag.yml -e flag=checkout -e state=on, callback as configured"
-    assert (command / "log").read_text().strip() == f"a terminal: -i {flag_bench.INVENTORY} {words}"
+    assert (command / "log").read_text().strip() == f"a terminal: -i {flag_bench.LAB.inventory} {words}"
 
 
 def test_a_command_that_fails_is_told_with_what_it_printed(command: Path, capsys: pytest.CaptureFixture[str]) -> None:

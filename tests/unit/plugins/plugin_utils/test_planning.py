@@ -228,6 +228,11 @@ def test_what_was_signed_before_a_newer_run_and_most_do_not_run_is_for_a_person_
         planning.reconcile_goal(LIVES, wish("1-aa", 8), 9)
 
 
+@pytest.mark.parametrize(("lives", "common"), [([], None), ([None, None], None), (["b", None, "a", "b"], "b"), (["b", "a"], "b")])
+def test_the_common_release_is_the_one_that_most_hosts_run(lives: list[str | None], common: str | None) -> None:
+    assert planning.common_release({f"app{number}": {"live": live} for number, live in enumerate(lives)}) == common
+
+
 def test_a_fleet_that_is_split_evenly_and_signed_nothing_has_no_goal() -> None:
     even = {"app1": report(live="2-bb"), "app2": report(live="1-aa")}
     with pytest.raises(ValueError, match="no release that most hosts run"):

@@ -1,0 +1,20 @@
+# Copyright: Tossable Fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who may sign what the controller reads: the option that names them, and the file that ssh-keygen wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+#: An option of an action: a list of C(principal) and C(key).
+OPTION = {"type": "list", "elements": "dict", "options": {"principal": {"type": "str"}, "key": {"type": "str", "no_log": False}}}
+
+
+def written(signers: Sequence[Mapping[str, str]], folder: str) -> Path:
+    """Write them as OpenSSH's allowed_signers into a folder; returns the file."""
+    file = Path(folder, "allowed_signers")
+    file.write_text("".join(f"{one['principal']} {one['key']}\n" for one in signers))
+    return file
