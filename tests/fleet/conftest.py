@@ -196,14 +196,19 @@ class Fleet:
         assert len(hosts) == 4, hosts
         assert {(info["live"] or "").rpartition("-")[0] for info in infos.values()} == {version}, seen
         assert len({info["release"] for info in infos.values()}) == 1, seen
-        for info in infos.values():
-            assert (info["drift"], info["unfinished"], info["healthy"], info["balancer_word"]) == ([], None, True, "ready"), seen
+        assert all(whole(info) for info in infos.values()), seen
         statuses = self.statuses()
         assert statuses
         for status in statuses.values():
             assert status == dict.fromkeys(hosts, "UP"), statuses
         assert self.lock() is None
         assert set(left.values()) == {""}, left
+
+
+def whole(info: dict[str, Any]) -> bool:
+    """Whether a host serves a whole release: the digest of each file is the manifest's, nothing is unfinished, and the balancers are told so."""
+    found = (info["drift"], info["unfinished"], info["healthy"], info["balancer_word"])
+    return info["live"] is not None and found == ([], None, True, "ready")
 
 
 #: What a load balancer says of its servers, and the search for what a run that was cut short may leave behind.

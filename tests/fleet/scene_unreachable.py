@@ -10,20 +10,20 @@ from scene_in_flight import FORWARD, SWITCH
 from test_07_killed import serving, when
 from test_09_lock import finish, wait_for
 
-# Both ways: what a host still sends would bring the answer of a switch that was under way.
+# Both ways: what a host still sends would bring the answer of a switch that was under way. The second port is the artifact store's.
 CUT = """
 nft add table inet cut
 nft 'add chain inet cut in { type filter hook input priority -300; }'
 nft 'add chain inet cut out { type filter hook output priority -300; }'
-nft add rule inet cut in tcp dport 22 drop
-nft add rule inet cut out tcp sport 22 drop
+nft add rule inet cut in 'tcp dport { 22, 8080 } drop'
+nft add rule inet cut out 'tcp sport { 22, 8080 } drop'
 """
 MEND = "nft delete table inet cut 2>/dev/null || true"
 
 
 @contextmanager
 def cut_off(fleet: Fleet, host: str) -> Iterator[None]:
-    """Nothing reaches the host's ssh or comes from it, on open connections as on new ones."""
+    """Nothing reaches the host's ssh or artifacts, or comes from them, on open connections as on new ones."""
     fleet.on(host, CUT)
     try:
         yield

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from ansible_collections.tossable.fleet.plugins.module_utils.host import journal
-from conftest import LAB, ROOT, SEED, TORTURE, Fleet, environment, long, podman, sample, tortured
+from conftest import LAB, ROOT, SEED, TORTURE, Fleet, environment, long, podman, sample, tortured, whole
 
 ROLE = ROOT / "roles" / "release" / "tasks"
 FORWARD = ("deploy.yml", "-e", """{"version": "1.1.0", "force": "another test took it back", "rollout_hold_seconds": 1}""")
@@ -127,12 +127,17 @@ def kill_at(fleet: Fleet, moment: Moment, *command: str, within: float = 0.8, af
 
 
 def serving(fleet: Fleet) -> None:
-    """Every host comes to serve a whole release by itself, whichever it is."""
+    """Every host comes to serve a whole release by itself, whichever it is: its files are the manifest's, nothing is unfinished."""
     until = time.monotonic() + BY_ITSELF
     for host in fleet.hosts():
-        while fleet.on(host, "cat /run/tossable/storefront/state 2>/dev/null || true") != "ready":
-            assert time.monotonic() < until, f"{host} is out of service for more than {BY_ITSELF:g} s"
+        while not serves(fleet, host):
+            assert time.monotonic() < until, f"{host} serves no whole release after {BY_ITSELF:g} s: {fleet.info(host)}"
             time.sleep(0.2)
+
+
+def serves(fleet: Fleet, host: str) -> bool:
+    """Whether a host is in service with a whole release; its files are only read once it says that it is ready."""
+    return fleet.on(host, "cat /run/tossable/storefront/state 2>/dev/null || true") == "ready" and whole(fleet.info(host))
 
 
 @pytest.mark.torture

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from conftest import Fleet, long, under_load
+from conftest import Fleet, long, sample, tortured, under_load
+from test_07_killed import PREFIX, ROLE, Moment, kill_at, names, read, serving
 
 RECORD = "/var/lib/tossable/migrations/lab/storefront.jsonl"
 #: What the migrations of these tests leave on the host they ran on; while STOP is there, the second one fails.
@@ -23,6 +24,9 @@ def migration(name: str, phase: str, class_: str, script: str = WRITE) -> dict[s
 ADD = migration("0001-add", "expand", "reversible")
 SPLIT = migration("0002-split", "expand", "forward-only", f"if [ -e {STOP} ]; then echo '{SAID}' >&2; exit 3; fi; {WRITE}")
 DROP = migration("0003-drop", "contract", "forward-only")
+#: Tells when it begins and when it ends, so that it can be killed in between.
+SLOW = migration("0001-slow", "expand", "reversible", f"echo begins >> {TRACE}; sleep 2; echo ends >> {TRACE}")
+SLOWLY = ("deploy.yml", "-e", """{"version": "4.2.0", "force": "another test took it back"}""")
 #: Each version knows all migrations of the one before.
 VERSIONS = {"4.0.0": [ADD], "4.1.0": [ADD, SPLIT, DROP]}
 
@@ -145,3 +149,27 @@ def test_nobody_goes_back_past_a_forward_only_migration_and_contract_waits_until
 def releases(fleet: Fleet, host: str) -> list[str]:
     """What a host can run or go back to."""
     return fleet.on(host, "ls /srv/storefront/releases").split()
+
+
+def migrating() -> list[Moment]:
+    """Every task that a deployment begins for a migration, counted from the first of them."""
+    return [Moment(name, 1) for name in names(read(ROLE / "migration.yml"), held=False, prefix=PREFIX)]
+
+
+@long
+@pytest.mark.torture
+@pytest.mark.parametrize("moment", sample(migrating(), 1), ids=str)
+def test_a_deployment_whose_controller_died_while_it_migrated_is_continued_by_the_same_command(migrated: Fleet, moment: Moment) -> None:
+    """The migration runs to its end by itself; the same command waits for that, and runs it again where nobody can know how it ended."""
+    if migrated.on("ops1", "ls -d /srv/artifacts/storefront/4.2.0 2>/dev/null || true") == "":
+        migrated.must("playbooks/build.yml", "-e", json.dumps({"version": "4.2.0", "build_migrations": [SLOW]}))
+    with tortured("controller killed while it migrates", str(moment)) as case:
+        kill_at(migrated, moment, *SLOWLY, within=2.0, after=migrating()[0].task)
+        serving(migrated)
+        migrated.must(*SLOWLY)
+    case.passed()
+    told = migrated.everywhere(f"cat {TRACE} 2>/dev/null || true")
+    assert told.pop("app1").split() in (["begins", "ends"], ["begins", "ends"] * 2)
+    assert set(told.values()) == {""}
+    assert recorded(migrated)[-1] == ("done", "0001-slow")
+    migrated.settled("4.2.0")
