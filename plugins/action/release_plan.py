@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import HTTPError
 
 from ansible.errors import AnsibleActionFail
@@ -82,63 +82,23 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"Nothing was changed. {wrong}")
         _checked, given = self.validate_argument_spec(argument_spec=_SPEC)
         result: dict[str, Any] = super().run(tmp, task_vars)
-        asked, kind, app = given["reports"], given["kind"], given["app"]
         obstacles: list[str] = []
-        absent, budget, fleet, serving_now = planning.dead_hosts(asked), 0, len(asked), 0
-        with _noting(obstacles):
-            fleet, serving_now = planning.in_service(_without(asked, absent), given["balancers"].values(), app, absent)
-            budget = len(asked) if kind == "reconcile" else waves.failure_budget(given["failure_budget"], fleet)
-        over = planning.budget_obstacles(absent, budget, len(asked))
-        # Beyond the budget nobody is left out: what stands in the way is shown with all that the hosts were to do.
-        absent = {} if over else absent
-        reports = given["reports"] = _without(asked, absent)
-        obstacles += [*(line for host, report in reports.items() for line in planning.host_obstacles(host, report)), *over]
-        known = {host: report for host, report in reports.items() if not planning.host_obstacles(host, report)}
-        with _noting(obstacles):
-            untimely = windows.obstacles(datetime.now(tz=UTC), given["windows"], given["freezes"], given["timezone"])
-            # The way back is always open.
-            obstacles += untimely if kind == "deploy" and not given["override"] else []
+        hosts = _hosts(given, obstacles)
+        given["reports"] = hosts.reports
+        obstacles += _untimely(given)
         found, desired = _target(given, obstacles)
         target = found and planning.Target(found.version, found.release_id, found.archive.sha256, found.total + found.archive.size)
-        moves = planning.moves(reports, target, kind, given["continues"]) if target else {}
-        capacity, wave_sizes = 0, []
-        with _noting(obstacles):
-            spare = kind == "reconcile" and bool(target) and planning.out_of_service_only(reports, moves)
-            capacity = max(len(asked), 1) if spare else waves.capacity(given["min_healthy"], fleet, serving_now)
-            wave_sizes = waves.split(waves.sizes(given["waves"], len(reports)), capacity)
-        serving = [host for host, report in known.items() if report["balancer_word"] == "ready"]
-        balancers = given["balancers"]
-        obstacles += [line for name, seen in balancers.items() for line in planning.balancer_obstacles(name, seen, app, serving, balancers)]
+        moves = planning.moves(hosts.reports, target, given["kind"], given["continues"]) if target else {}
+        sizes, capacity = _waves(given, hosts, planning.out_of_service_only(hosts.reports, moves) if target else False, obstacles)
+        obstacles += _balancer_obstacles(given, hosts)
         run = given["run"] or deployment_lock.new_run()
         # What is only shown is no run: its plan is told without one.
         given["run"] = None if self._task.check_mode else run
-        plan: dict[str, Any] = {
-            **result,
-            "changed": False,
-            "app": app,
-            "kind": kind,
-            "environment": given["environment"],
-            "run": run,
-            "by": deployment_lock.somebody(given["by"]),
-            "ordered": plan_view.ordered(deployment_lock.somebody(given["by"]), given["reason"]),
-            "token": planning.newest_token(known, run),
-            "waves": wave_sizes,
-            "capacity": capacity,
-            "budget": budget,
-            "absent": absent,
-            "back": desired is not None and desired.kind == "rollback",
-            "obstacles": obstacles,
-            "nothing_known": planning.NOTHING_KNOWN in obstacles,
-            "id": None,
-            "closing": [],
-            "maintenance": maintenance.everywhere(given["balancers"], app),
-            "migrations": migrations.NOTHING.told(),
-            "summary": [*plan_view.unplanned(kind, app, reports), *planning.skipped(absent)],
-        }
+        plan = {**result, **_outline(given, hosts, run), "waves": sizes, "capacity": capacity, "obstacles": obstacles}
+        plan |= {"back": desired is not None and desired.kind == "rollback", "nothing_known": planning.NOTHING_KNOWN in obstacles}
         if found and target:
-            obstacles += [] if given["force"] or kind == "reconcile" else planning.bad_obstacles(known, target)
-            obstacles += [line for host, report in known.items() for line in planning.space_obstacles(host, report, target)]
-            plan |= _whole(given, plan, found, target, moves, known)
+            obstacles += _target_obstacles(given, hosts, target)
+            plan |= _whole(given, plan, found, target, moves, hosts.known)
             plan["closing"] = plan_view.closing(plan, self._task.check_mode)
             plan["summary"] += plan["closing"]
         else:
@@ -147,7 +107,89 @@ class ActionModule(ActionBase):
         if obstacles:
             plan |= {"failed": True, "msg": "\n".join(["Nothing was changed. In the way:", *(f"- {line}" for line in obstacles)])}
         # Ansible cuts all hosts of a play into waves, also those that are left out.
-        return {**plan, "waves": waves.spread(wave_sizes, list(asked), absent) if wave_sizes else []}
+        return {**plan, "waves": waves.spread(sizes, list(hosts.asked), hosts.absent) if sizes else []}
+
+
+class _Hosts(NamedTuple):
+    """Who takes part: the reports of all that were asked, of those that are not left out, and of those of them with which nothing is wrong.
+
+    ``absent``: why each dead host is left out, of at most ``budget``. ``fleet`` and ``serving``: how many hosts there are, and are in service.
+    """
+
+    asked: dict[str, planning.Report]
+    reports: dict[str, planning.Report]
+    known: dict[str, planning.Report]
+    absent: dict[str, str]
+    budget: int
+    fleet: int
+    serving: int
+
+
+def _hosts(given: dict[str, Any], obstacles: list[str]) -> _Hosts:
+    """Leave out the dead, within the budget; adds to the obstacles what is wrong with the others."""
+    asked, absent = given["reports"], planning.dead_hosts(given["reports"])
+    budget, fleet, serving = 0, len(asked), 0
+    with _noting(obstacles):
+        fleet, serving = planning.in_service(_without(asked, absent), given["balancers"].values(), given["app"], absent)
+        budget = len(asked) if given["kind"] == "reconcile" else waves.failure_budget(given["failure_budget"], fleet)
+    over = planning.budget_obstacles(absent, budget, len(asked))
+    # Beyond the budget nobody is left out: what stands in the way is shown with all that the hosts were to do.
+    absent = {} if over else absent
+    reports = _without(asked, absent)
+    wrong = {host: planning.host_obstacles(host, report) for host, report in reports.items()}
+    obstacles += [*(line for lines in wrong.values() for line in lines), *over]
+    return _Hosts(asked, reports, {host: report for host, report in reports.items() if not wrong[host]}, absent, budget, fleet, serving)
+
+
+def _untimely(given: dict[str, Any]) -> list[str]:
+    """Windows and freezes that stand in the way; the way back is always open."""
+    obstacles: list[str] = []
+    with _noting(obstacles):
+        untimely = windows.obstacles(datetime.now(tz=UTC), given["windows"], given["freezes"], given["timezone"])
+        obstacles += untimely if given["kind"] == "deploy" and not given["override"] else []
+    return obstacles
+
+
+def _waves(given: dict[str, Any], hosts: _Hosts, idle: bool, obstacles: list[str]) -> tuple[list[int], int]:
+    """The sizes of the waves, and how many hosts may be out of service at once. ``idle``: only hosts that are out of service are to move."""
+    sizes, capacity = [], 0
+    with _noting(obstacles):
+        spare = given["kind"] == "reconcile" and idle
+        capacity = max(len(hosts.asked), 1) if spare else waves.capacity(given["min_healthy"], hosts.fleet, hosts.serving)
+        sizes = waves.split(waves.sizes(given["waves"], len(hosts.reports)), capacity)
+    return sizes, capacity
+
+
+def _balancer_obstacles(given: dict[str, Any], hosts: _Hosts) -> list[str]:
+    """What is wrong with the load balancers, and where one does not send requests to a host that is ready."""
+    balancers, ready = given["balancers"], [host for host, report in hosts.known.items() if report["balancer_word"] == "ready"]
+    return [line for name, seen in balancers.items() for line in planning.balancer_obstacles(name, seen, given["app"], ready, balancers)]
+
+
+def _target_obstacles(given: dict[str, Any], hosts: _Hosts, target: planning.Target) -> list[str]:
+    """Why these hosts cannot take this release: it is known to be bad, or there is no room."""
+    bad = [] if given["force"] or given["kind"] == "reconcile" else planning.bad_obstacles(hosts.known, target)
+    return [*bad, *(line for host, report in hosts.known.items() for line in planning.space_obstacles(host, report, target))]
+
+
+def _outline(given: dict[str, Any], hosts: _Hosts, run: str) -> dict[str, Any]:
+    """What a plan holds whether or not it is known where the fleet goes."""
+    by = deployment_lock.somebody(given["by"])
+    return {
+        "changed": False,
+        **{word: given[word] for word in ("app", "kind", "environment")},
+        "run": run,
+        "by": by,
+        "ordered": plan_view.ordered(by, given["reason"]),
+        "token": planning.newest_token(hosts.known, run),
+        "budget": hosts.budget,
+        "absent": hosts.absent,
+        "id": None,
+        "closing": [],
+        "maintenance": maintenance.everywhere(given["balancers"], given["app"]),
+        "migrations": migrations.NOTHING.told(),
+        "summary": [*plan_view.unplanned(given["kind"], given["app"], hosts.reports), *planning.skipped(hosts.absent)],
+    }
 
 
 def _without(reports: dict[str, planning.Report], absent: Collection[str]) -> dict[str, planning.Report]:
