@@ -63,6 +63,7 @@ def harm_in_a_later_wave(fleet: Fleet) -> None:
             done = fleet.play("deploy.yml", "-e", json.dumps({**GATE, "version": "1.2.0", "force": "for this test"}))
         assert done.code == 2, done.output
         assert "The gate stops the rollout. fail: errors" in done.message(), done.output
+        assert "baseline" in done.message().partition("The gate stops the rollout.")[2], "no host ran the old release any more"
         touched = [host for host, text in fleet.journal("storefront").items() if "-activate-1.2.0-" in text]
         assert touched == fleet.hosts()
         case.passed(lost=None, lowest=2, seen=case.summary["failed"], share=round(case.summary["failed"] / case.summary["requests"], 4))

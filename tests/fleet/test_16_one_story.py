@@ -141,7 +141,8 @@ def test_everybody_is_told_the_same(newsroom: Newsroom) -> None:
 
 
 @long
-def test_a_killed_run_is_told_as_interrupted_by_everybody(newsroom: Newsroom) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "stopped by hand"])
+def test_a_run_that_was_cut_short_is_told_as_interrupted_by_everybody(newsroom: Newsroom, how: signal.Signals) -> None:
     before = len(newsroom.fleet.ledger())
     options = ("-e", "version=1.1.0", "-e", "force='for this test'", "-e", "by=ada")
     process = newsroom.begin("deploy.yml", *options, "-e", "reason='faster checkout'", "-e", f"rollout_lock_seconds={LEASE}")
@@ -153,7 +154,7 @@ def test_a_killed_run_is_told_as_interrupted_by_everybody(newsroom: Newsroom) ->
             break
     # Not before the first host is about to switch: Python swallows an interrupt that comes while a process forks.
     newsroom.fleet.on("app1", "timeout 60 sh -c 'while grep -qx ready /run/tossable/storefront/state; do sleep 0.05; done'")
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, how)
     cut = newsroom.finish(process, before, "".join(seen))
     assert cut.ended is None
     assert (cut.report["outcome"], cut.report["run"]) == ("interrupted", cut.run)
