@@ -224,8 +224,8 @@ def test_every_application_answers_with_the_new_value_once_the_run_has_ended(fle
 @long
 def test_a_release_is_rolled_back_by_flag_alone_while_a_deployment_runs(fleet: Fleet) -> None:
     """The new checkout fails; the flag that switches it off needs neither the deployment's lock nor its end."""
-    fleet.built("5.2.0", "checkout-errors:0.5")
-    fleet.deploy("5.2.0", "-e", '{"rollout_waves": ["100%"], "rollout_min_healthy": 0}')
+    fleet.built("5.6.0", "checkout-errors:0.5")
+    fleet.deploy("5.6.0", "-e", '{"rollout_waves": ["100%"], "rollout_min_healthy": 0}')
     with under_load("flags-rollback") as running:
         began = time.monotonic()
         must(fleet, "state=on", "reason='the new checkout'")

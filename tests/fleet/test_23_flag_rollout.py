@@ -46,8 +46,8 @@ def as_declared(fleet: Fleet) -> Iterator[None]:
 
 def test_a_bad_flag_is_taken_back_at_its_first_step_by_itself(fleet: Fleet) -> None:
     """Every other page with the new checkout fails: one user in ten sees that, for some seconds."""
-    fleet.built("5.2.0", "checkout-errors:0.5")
-    fleet.deploy("5.2.0", "-e", '{"rollout_waves": ["100%"], "rollout_min_healthy": 0}')
+    fleet.built("5.6.0", "checkout-errors:0.5")
+    fleet.deploy("5.6.0", "-e", '{"rollout_waves": ["100%"], "rollout_min_healthy": 0}')
     assert "NEVER EVALUATED since " in fleet.must("playbooks/flags.yml").message()
     with under_load("flag-rollout-bad") as running:
         done = roll_out(fleet, "reason='the new checkout'", "bake_seconds=60", STOP)
