@@ -331,7 +331,8 @@ def _signed_manifest(given: dict[str, Any], version: str) -> manifest.Manifest:
             signed.write_bytes(_fetch(f"{base}.sig", version))
         except HostError:
             raise HostError(f"{base} is not signed: there is no {base}.sig. Build and upload it again with build.yml -e version={version}.") from None
-        signature.verify_signature(raw, signed, signers.written(given["allowed_signers"], folder))
+        allowed = signers.written(given["allowed_signers"], folder, manifest.NAMESPACE)
+        signature.verify_signature(raw, signed, allowed)
     found = manifest.parse_manifest(raw)
     manifest.expect(found, given["app"], version)
     return found

@@ -197,8 +197,8 @@ def describe(manifest: Manifest, paths: Paths) -> dict[str, Any]:
     }
 
 
-def allowed_signers_file(signers: Iterable[Mapping[str, str]]) -> str:
-    """OpenSSH's allowed_signers text for `[{principal, key}]`; each key counts for artifacts only."""
+def allowed_signers_file(signers: Iterable[Mapping[str, str]], namespace: str = NAMESPACE) -> str:
+    """OpenSSH's allowed_signers text for `[{principal, key}]`; each key counts for one namespace only, artifacts where none is named."""
     lines = []
     for signer in signers:
         principal, key = signer["principal"].strip(), signer["key"].strip()
@@ -207,7 +207,7 @@ def allowed_signers_file(signers: Iterable[Mapping[str, str]]) -> str:
                 f"the allowed signer {principal!r} is not usable: expected a principal like builder@example.org without "
                 f"spaces, and one line of a public key like 'ssh-ed25519 AAAA...', found {key[:60]!r}"
             )
-        lines.append(f'{principal} namespaces="{NAMESPACE}" {key}\n')
+        lines.append(f'{principal} namespaces="{namespace}" {key}\n')
     return "".join(lines)
 
 

@@ -38,7 +38,7 @@ def read(store_url: str, app: str, environment: str, allowed_signers: Sequence[M
         with tempfile.TemporaryDirectory(prefix="tossable-") as folder:
             signature_file = Path(folder, "signature")
             signature_file.write_bytes(signed)
-            signature.verify_signature(line, signature_file, signers.written(allowed_signers, folder), NAMESPACE)
+            signature.verify_signature(line, signature_file, signers.written(allowed_signers, folder, NAMESPACE), NAMESPACE)
         return parse(line, app, environment)
     except HostError as error:
         raise HostError(f"The desired state at {url} is not to be trusted: {error.message}. Find out who wrote it.") from None

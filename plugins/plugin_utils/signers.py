@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ansible_collections.tossable.fleet.plugins.module_utils.artifact import allowed_signers_file
+
 #: An option of an action: a list of C(principal) and C(key).
 OPTION = {"type": "list", "elements": "dict", "options": {"principal": {"type": "str"}, "key": {"type": "str", "no_log": False}}}
 
 
-def written(signers: Sequence[Mapping[str, str]], folder: str) -> Path:
-    """Write them as OpenSSH's allowed_signers into a folder; returns the file."""
+def written(signers: Sequence[Mapping[str, str]], folder: str, namespace: str) -> Path:
+    """Write them as OpenSSH's allowed_signers into a folder, for what is signed in one namespace; returns the file. Raises ArtifactError."""
     file = Path(folder, "allowed_signers")
-    file.write_text("".join(f"{one['principal']} {one['key']}\n" for one in signers))
+    file.write_text(allowed_signers_file(signers, namespace))
     return file

@@ -122,6 +122,7 @@ def test_paths() -> None:
 
 def test_allowed_signers_count_for_artifacts_only() -> None:
     text = allowed_signers_file([{"principal": "builder@lab", "key": " ssh-ed25519 AAAA me\n"}])
+    assert 'namespaces="desired@tossable"' in allowed_signers_file([{"principal": "a", "key": "ssh-ed25519 AAAA"}], "desired@tossable")
     assert text == 'builder@lab namespaces="artifact@tossable" ssh-ed25519 AAAA me\n'
     for principal, key in [("a b", "ssh-ed25519 AAAA"), ("a", "AAAA"), ("", "ssh-ed25519 AAAA"), ("a", "ssh-ed25519 A\nroot ssh-x B")]:
         with pytest.raises(ArtifactError, match="is not usable"):
