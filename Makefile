@@ -32,7 +32,7 @@ fleet: setup ## what only several hosts can show, twenty deployments in a row am
 	@LONG=1 DEPLOYMENTS=20 tools/test fleet
 
 torture-release: setup ## break a release in every way that the code lists, write the figures to docs/reliability.md (hours)
-	@TORTURE=all tools/test fleet tests/fleet/test_07_killed.py tests/fleet/test_2*.py tests/fleet/test_99_complete.py
+	@TORTURE=all tools/test fleet tests/fleet -m 'torture or complete'
 	@tools/reliability.py
 
 bench: setup ## deploy.yml against a bare ssh loop

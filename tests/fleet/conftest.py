@@ -336,8 +336,9 @@ def sample(cases: Sequence[T], count: int) -> list[T]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The mark of a case that is counted."""
+    """The marks of the cases that are counted, and of what counts them: make torture-release runs these, in whatever file they are."""
     config.addinivalue_line("markers", "torture: one of the cases that TORTURE=all runs without exception")
+    config.addinivalue_line("markers", "complete: counts them, after all of them")
 
 
 @pytest.hookimpl(hookwrapper=True)

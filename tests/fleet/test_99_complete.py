@@ -14,6 +14,7 @@ from test_21_scenes import SCENES
 SINGLE = 3
 
 
+@pytest.mark.complete
 @pytest.mark.skipif(not TORTURE, reason="a sample was asked for: make torture-release runs all")
 def test_as_many_cases_ran_as_the_code_lists() -> None:
     killed = [*moments(FORWARD[0]), *moments(BACK[0]), *going_back(), *migrating()]
