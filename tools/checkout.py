@@ -36,6 +36,9 @@ def tail(path: Path, lines: int) -> str:
 #: Scenarios that run only where they are named, and why. Nothing else is left out.
 ONLY_BY_NAME = {"bare": "installs every package from the mirror: minutes where that is slow, and red where hosts cannot reach it"}
 
+#: A second look at a role, with other settings or another language: with LONG=1 (make molecule), not for every change.
+SECOND_LOOK = ("app_alternative", "app_node", "app_python", "baseline_alternative")
+
 #: Begun first, so that none of them runs on alone at the end.
 LONGEST = ("load_balancer", "release", "app")
 
@@ -46,6 +49,7 @@ def scenarios() -> list[str]:
     return [*(name for name in LONGEST if name in names), *sorted(names.difference(LONGEST))]
 
 
-def default_scenarios() -> list[str]:
-    """Those that run where none is named."""
-    return [name for name in scenarios() if name not in ONLY_BY_NAME]
+def default_scenarios(long: bool = True) -> list[str]:
+    """Those that run where none is named; without the second looks where a change is not to pay for them."""
+    left_out = {*ONLY_BY_NAME, *(() if long else SECOND_LOOK)}
+    return [name for name in scenarios() if name not in left_out]

@@ -18,8 +18,9 @@ def test_a_deployment_loses_no_request(fleet: Fleet) -> None:
     fleet.settled("1.1.0")
 
 
+@long
 def test_deployments_in_a_row_lose_no_request(fleet: Fleet) -> None:
-    """There and back as often as DEPLOYMENTS says: 20 times in `make fleet`, once in `make test`."""
+    """There and back as often as DEPLOYMENTS says: 20 times in `make fleet`."""
     deployments = int(os.environ.get("DEPLOYMENTS", "2"))
     with under_load("in-a-row") as running:
         for number in range(deployments):

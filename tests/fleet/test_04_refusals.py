@@ -47,6 +47,7 @@ def test_no_version(fleet: Fleet) -> None:
     refused(fleet, "Which version?", "deploy.yml -e version=", options=())
 
 
+@long
 def test_a_freeze(fleet: Fleet) -> None:
     freeze = '{"rollout_freeze": [{"from": "2020-01-01", "to": "2099-12-31", "reason": "the shop is closed"}]}'
     refused(fleet, "frozen from 2020-01-01 to 2099-12-31 (UTC): the shop is closed", "override='why'", options=("-e", "version=1.1.0", "-e", freeze))
@@ -56,13 +57,13 @@ def test_an_unknown_version(fleet: Fleet) -> None:
     refused(fleet, "there is no such version in the store", "build.yml -e version=7.7.7", options=("-e", "version=7.7.7"))
 
 
+@long
 def test_a_version_that_is_no_version(fleet: Fleet) -> None:
     refused(fleet, "version", options=("-e", "version=../../etc"))
 
 
-@pytest.mark.parametrize(
-    "playbook", ["deploy.yml", *(pytest.param(f"playbooks/{verb}.yml", marks=long) for verb in ("build", "rollback", "reconcile", "contract"))]
-)
+@long
+@pytest.mark.parametrize("playbook", ["deploy.yml", *(f"playbooks/{verb}.yml" for verb in ("build", "rollback", "reconcile", "contract"))])
 def test_a_version_without_quotes(fleet: Fleet, playbook: str) -> None:
     """1.10 is 1.1 by then, and there may be such a version."""
     refused(fleet, "version is not text but 1.1", "Quote it", options=("-e", '{"version": 1.10}'), playbook=playbook)
@@ -125,7 +126,8 @@ def test_an_artifact_of_another_version(fleet: Fleet) -> None:
         refused(fleet, "1.1.0", "9.9.9", options=("-e", "version=9.9.9"))
 
 
-@pytest.mark.parametrize("waves", ['[1, "25%"]', pytest.param("[]", marks=long), pytest.param('["half"]', marks=long)])
+@long
+@pytest.mark.parametrize("waves", ['[1, "25%"]', "[]", '["half"]'])
 def test_waves_that_never_reach_everybody(fleet: Fleet, waves: str) -> None:
     refused(fleet, "rollout_waves", options=("-e", "version=1.1.0", "-e", f'{{"rollout_waves": {waves}}}'))
 
@@ -195,6 +197,7 @@ def test_other_bytes_under_an_existing_version(fleet: Fleet) -> None:
     fleet.settled("1.1.0")
 
 
+@long
 def test_other_bytes_built_elsewhere_under_a_version_that_the_store_has(fleet: Fleet, tmp_path: Path) -> None:
     """A builder that has never had this version makes it; only the store knows the right bytes."""
     keep = f"sha256sum {STORE}/1.1.0/*; ls -A {STORE} /srv/artifacts"

@@ -77,6 +77,7 @@ def test_a_bad_flag_is_taken_back_at_its_first_step_by_itself(fleet: Fleet) -> N
     assert "taken back: checkout, step 1 of 3" in shown
 
 
+@long
 def test_what_cannot_be_rolled_out_is_refused_and_a_check_changes_nothing(fleet: Fleet) -> None:
     before = generations(fleet)
     elsewhere = json.dumps({"flag_metrics": ["http://127.0.0.1:8000/none"]})

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import ONLY_BY_NAME, ROOT, default_scenarios, scenarios
+from checkout import ONLY_BY_NAME, ROOT, SECOND_LOOK, default_scenarios, scenarios
 
 JUNIT = "<testsuites><testsuite>{}</testsuite></testsuites>"
 GOOD, BAD, BROKEN, SKIPPED = (
@@ -125,26 +125,58 @@ def test_the_evidence_is_the_end_of_the_output(runner: Any) -> None:
     assert runner.tail("one\n") == "one"
 
 
-def test_the_fleet_begins_at_once_and_molecule_after_all_others(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_lanes_begin_at_once_and_in_each_one_follows_the_other(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     noted: list[str] = []
-    together = threading.Barrier(len(runner.SUITES) - 1, timeout=30)
+    first = threading.Barrier(3, timeout=30)
 
     def noting(name: str) -> Any:
         def suite(_made: Any, _only: list[str]) -> Any:
-            noted.append(f"{name} begins")
-            if name != "molecule":
-                together.wait()
-            noted.append(f"{name} ends")
+            noted.append(name)
+            if name in ("fleet", "molecule", "lint"):
+                first.wait()
             return runner.Tally(passed=1)
 
         return suite
 
-    monkeypatch.setattr(runner, "MINIMUM", dict.fromkeys(runner.SUITES, 1))
     for name in runner.SUITES:
         monkeypatch.setitem(runner.SUITES, name, noting(name))
     assert runner.main(list(runner.SUITES)) == 0
-    begins = noted.index("molecule begins")
-    assert all(noted.index(f"{name} ends") < begins for name in runner.SUITES if name != "molecule")
+    assert set(noted[:3]) == {"fleet", "molecule", "lint"}
+    assert noted[3:] == ["unit", "sanity", "browser"]
+
+
+def test_every_suite_has_a_lane(runner: Any) -> None:
+    assert sorted(suite for lane in runner.LANES for suite in lane) == sorted(runner.SUITES)
+
+
+@pytest.mark.parametrize(
+    ("only", "long", "fleet", "options"),
+    [
+        ([], "", True, ["--debian", "trixie", "--workers", "1"]),
+        ([], "", False, ["--debian", "trixie"]),
+        ([], "1", False, []),
+        (["app_node"], "", False, []),
+    ],
+    ids=["beside a fleet one at a time", "alone", "long", "named"],
+)
+def test_how_much_of_molecule_runs(
+    runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, only: list[str], long: str, fleet: bool, options: list[str]
+) -> None:
+    wanted = only or default_scenarios(bool(long))
+    (tmp_path / "molecule").mkdir()
+    monkeypatch.setenv("LONG", long)
+    made = runner.Runner()
+    made.beside_a_fleet = fleet
+
+    def scenarios_pass(_suite: str, _name: str, command: list[str]) -> tuple[int, str]:
+        assert command == ["tools/molecule", *options, *wanted]
+        for name in wanted:
+            (tmp_path / "molecule" / f"{name}.xml").write_text(JUNIT.format(GOOD))
+        return 0, ""
+
+    monkeypatch.setattr(made, "run", scenarios_pass)
+    tally = runner.molecule(made, only)
+    assert (tally.passed, tally.failed) == (2 * len(wanted), 0)
 
 
 def test_the_seconds_of_each_suite_are_told(runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,3 +194,9 @@ def test_every_suite_has_a_minimum() -> None:
 def test_every_scenario_runs_unless_a_reason_says_otherwise() -> None:
     assert sorted([*default_scenarios(), *ONLY_BY_NAME]) == sorted(scenarios())
     assert all(ONLY_BY_NAME.values())
+    assert set(default_scenarios()) - set(default_scenarios(long=False)) == set(SECOND_LOOK)
+
+
+def test_every_role_with_a_scenario_has_it_run_for_every_change() -> None:
+    roles = {path.name for path in (ROOT / "roles").iterdir()}
+    assert set(default_scenarios(long=False)) >= roles & set(scenarios())
