@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import pytest
 from load import Load, Summary
 
-pytest.register_assert_rewrite("scene_in_flight", "scene_unreachable", "scene_disk_and_clock", "scene_history", "scene_gate")
+pytest.register_assert_rewrite("scene_in_flight", "scene_unreachable", "scene_disk_and_clock", "scene_history", "scene_gate", "scene_capacity")
 
 ROOT = Path(__file__).resolve().parents[2]
 #: FLEET_LAB and FLEET_NETWORK name another lab, for a second run beside this one.

@@ -1,9 +1,10 @@
-"""Small stories under load: requests in flight, hosts out of reach, full disks, wrong clocks, rollbacks, the gate. One of them, chosen by
-SEED, is played in `make test`; TORTURE=all (make torture-release) plays every one."""
+"""Small stories under load: requests in flight, hosts out of reach, full disks, wrong clocks, rollbacks, the gate, hosts in service. One of
+them, chosen by SEED, is played in `make test`; TORTURE=all (make torture-release) plays every one."""
 
 from __future__ import annotations
 
 import pytest
+import scene_capacity
 import scene_disk_and_clock
 import scene_gate
 import scene_history
@@ -17,6 +18,7 @@ SCENES: list[Scene] = [
     *scene_disk_and_clock.SCENES,
     *scene_history.SCENES,
     *scene_gate.SCENES,
+    *scene_capacity.SCENES,
 ]
 
 
