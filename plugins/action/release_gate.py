@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 from ansible_collections.tossable.fleet.plugins.plugin_utils import gate, gate_measures, haproxy
@@ -29,6 +28,7 @@ _SPEC = {
     "balancers": {"type": "dict", "required": True},
     "hosts": {"type": "list", "elements": "str", "required": True},
     "new": {"type": "list", "elements": "str", "required": True},
+    "lost": {"type": "list", "elements": "str", "default": []},
     "readings": {"type": "list", "elements": "dict", "default": []},
     "final": {"type": "bool", "default": False},
     "error_tolerance": {"type": "float", "default": 0.2},
@@ -67,8 +67,9 @@ class ActionModule(ActionBase):
                 measured[measure["name"]] = gate_measures.read(measure, _fetch, _MEASURE_SECONDS)
             except (ValueError, OSError) as error:
                 silent.append(f"{measure['name']}: {error}")
-        reading = gate.condense(given["balancers"], given["app"], time.time(), given["new"], measured)
-        readings = [*given["readings"], reading]
+        # A clock that is set back makes no reading older than the one before.
+        at = max([time.time(), *(float(reading["at"]) for reading in given["readings"][-1:])])
+        readings = [*given["readings"], gate.condense(given["balancers"], given["app"], at, given["new"], measured, given["lost"])]
         settings = gate.Settings(
             error_tolerance=given["error_tolerance"] / 100,
             error_harm=given["error_harm"] / 100,
@@ -77,10 +78,7 @@ class ActionModule(ActionBase):
             min_requests=given["min_requests"],
         )
         names = {measure["name"]: (measure["tolerance"] / 100, measure["harm"] / 100) for measure in given["measures"]}
-        try:
-            verdict = gate.judge(readings, given["hosts"], settings, haproxy.LATENCY_BOUNDS, given["final"], names)
-        except ValueError as error:
-            raise AnsibleActionFail(str(error)) from None
+        verdict = gate.judge(readings, given["hosts"], settings, haproxy.LATENCY_BOUNDS, given["final"], names)
         return {
             **result,
             "changed": False,

@@ -36,6 +36,11 @@ options:
     type: list
     elements: str
     required: true
+  lost:
+    description: Those of them that are dead by now, and run neither release.
+    type: list
+    elements: str
+    default: []
   readings:
     description: RV(readings) of the call before; empty at the first call, which is made before the first host switches.
     type: list
@@ -62,7 +67,9 @@ options:
     type: float
     default: 50.0
   min_requests:
-    description: Requests needed on each side since the wave switched; with fewer the verdict is inconclusive.
+    description: >-
+      Requests needed since the wave switched, by the hosts that switched with it and by those of the old side; with fewer the verdict is
+      inconclusive.
     type: int
     default: 100
   measures:

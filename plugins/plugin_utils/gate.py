@@ -90,12 +90,16 @@ class Side:
 
 @dataclass(frozen=True)
 class Look:
-    """Both sides over the same seconds; ``old_left`` is whether any host still runs the old release, ``wave`` how many have switched."""
+    """Both sides over the same seconds; ``old_left`` is whether any host still runs the old release, ``wave`` how many have switched.
+
+    ``arrived`` is how many of the new side's requests went to hosts that switched with this wave, None where all of them count.
+    """
 
     new: Side
     old: Side
     old_left: bool = True
     wave: int = 1
+    arrived: int | None = None
 
 
 @dataclass(frozen=True)
@@ -328,7 +332,7 @@ class Judge:
         self.bounds = sorted(bounds)
         self.before = baseline
         self.new = self.old = self.new_alone = Side()
-        self.in_wave = Look(Side(), Side())
+        self.in_wave = Look(Side(), Side(), arrived=0)
         self.names = dict(names or {})
         self.old_side, self.since = words
         self.shares = {"errors": _Test(settings.error_tolerance, settings.error_harm)}
@@ -342,8 +346,10 @@ class Judge:
 
     def look(self, look: Look) -> None:
         """Take one look into account."""
-        same = self.in_wave if look.wave == self.in_wave.wave else Look(Side(), Side())
-        self.in_wave = Look(same.new + look.new, same.old + look.old, look.old_left, look.wave)
+        if look.wave != self.in_wave.wave:
+            self.begin_wave(look.wave, look.old_left)
+        same, arrived = self.in_wave, look.new.requests if look.arrived is None else look.arrived
+        self.in_wave = Look(same.new + look.new, same.old + look.old, look.old_left, look.wave, (same.arrived or 0) + arrived)
         if not look.old_left:
             self._look_alone(look.new)
             return
@@ -356,6 +362,10 @@ class Judge:
         self._look_latency(look)
         self.new += look.new
         self.old += look.old
+
+    def begin_wave(self, wave: int, old_left: bool) -> None:
+        """From here on the requests of this wave count; it has had none yet."""
+        self.in_wave = Look(Side(), Side(), old_left, wave, arrived=0)
 
     def _look_latency(self, look: Look) -> None:
         if not self.slow:
@@ -424,7 +434,7 @@ class Judge:
         if not errors.new_requests or not errors.old_requests:
             side = "new" if not errors.new_requests else errors.old_is
             return Verdict("inconclusive", f"inconclusive: no requests on the {side} side; {told}", False, measures)
-        few = min(self.in_wave.new.requests, self.in_wave.old.requests if self.in_wave.old_left else errors.old_requests)
+        few = min(self.in_wave.arrived or 0, self.in_wave.old.requests if self.in_wave.old_left else errors.old_requests)
         missing = [measure.name for measure in measures if not measure.new_requests or not measure.old_requests]
         if few < self.settings.min_requests:
             return Verdict(
@@ -512,9 +522,11 @@ def condense(
     at: float,
     new: Sequence[str],
     measures: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+    lost: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A reading as plain data, to be kept between tasks: counters by balancer and server, and which hosts ran the new release from then on.
 
+    ``lost`` are hosts that are dead by then: none of them runs anything any more.
     ``measures`` are further measures' counters since whenever they began: {name: {host: (events, total)}}.
     """
     found: dict[str, Any] = {}
@@ -523,7 +535,8 @@ def condense(
             continue
         servers = {server: _counters(figures) for server, figures in balancer.get("backends", {}).get(backend, {}).items()}
         found[name] = {"pid": balancer.get("process", {}).get("pid"), "servers": servers}
-    return {"at": at, "new": list(new), "balancers": found, "measures": {name: dict(by_host) for name, by_host in (measures or {}).items()}}
+    counted = {name: dict(by_host) for name, by_host in (measures or {}).items()}
+    return {"at": at, "new": list(new), "lost": list(lost), "balancers": found, "measures": counted}
 
 
 def _counters(server: Mapping[str, Any]) -> dict[str, Any]:
@@ -569,8 +582,9 @@ def baseline_of(reading: Mapping[str, Any]) -> Side:
 def looks(readings: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[Look]:
     """Each pair of readings as a look, over all balancers and those of ``hosts`` that stayed on one side.
 
-    A host that switched between two readings counts from the later one on. A balancer that was silent counts when it speaks again, over the
-    whole time since: on both sides alike. Raises ValueError where readings are not in the order of time.
+    A host that switched between two readings counts from the later one on, and so does its wave: the look in which it switched belongs to the wave
+    before. A balancer that was silent counts when it speaks again, over the whole time since: on both sides alike. Raises ValueError
+    where readings are not in the order of time.
     """
     last: dict[tuple[str, str], tuple[Mapping[str, Any], Any, bool]] = {}
     counted: dict[tuple[str, str], tuple[Sequence[float], bool]] = {}
@@ -578,11 +592,11 @@ def looks(readings: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[L
     times = [reading["at"] for reading in readings]
     if times != sorted(times):
         raise ValueError(f"readings are not in the order of time: {times}")
-    wave, switched = 0, set(readings[0]["new"]) if readings else set()
+    waves = _waves(readings)
     for number, reading in enumerate(readings):
-        if set(reading["new"]) != switched:
-            wave, switched = wave + 1, set(reading["new"])
         sides = {True: Side(), False: Side()}
+        wave, newcomers = waves[max(number - 1, 0)]
+        arrived = 0
         for name, balancer in reading["balancers"].items():
             for host in hosts:
                 counters = balancer["servers"].get(host)
@@ -591,7 +605,9 @@ def looks(readings: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[L
                 is_new = host in reading["new"]
                 known = last.get((name, host))
                 if known and known[2] == is_new:
-                    sides[is_new] += difference(known[0], counters, known[1] == balancer["pid"])
+                    grown = difference(known[0], counters, known[1] == balancer["pid"])
+                    sides[is_new] += grown
+                    arrived += grown.requests if host in newcomers else 0
                 last[name, host] = (counters, balancer["pid"], is_new)
         for name, by_host in reading.get("measures", {}).items():
             for host in hosts:
@@ -603,7 +619,24 @@ def looks(readings: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[L
                     sides[is_new] += Side(measures={name: _grown(earlier[0], figures)})
                 counted[name, host] = (figures, is_new)
         if number:
-            found.append(Look(sides[True], sides[False], any(host not in reading["new"] for host in hosts), wave))
+            found.append(Look(sides[True], sides[False], old_left(readings[number - 1], hosts), wave, arrived))
+    return found
+
+
+def old_left(reading: Mapping[str, Any], hosts: Sequence[str]) -> bool:
+    """Whether any of the hosts runs the old release at a reading: a dead one does not."""
+    return any(host not in reading["new"] and host not in reading.get("lost", ()) for host in hosts)
+
+
+def _waves(readings: Sequence[Mapping[str, Any]]) -> list[tuple[int, set[str]]]:
+    """For each reading, how many waves have switched by then, and the hosts of the last one that live; all new hosts where none of these does."""
+    found: list[tuple[int, set[str]]] = []
+    switched = newcomers = set(readings[0]["new"]) if readings else set()
+    wave = 0
+    for reading in readings:
+        if (new := set(reading["new"])) != switched:
+            wave, switched, newcomers = wave + 1, new, new - switched
+        found.append((wave, newcomers.difference(reading.get("lost", ())) or new))
     return found
 
 
@@ -623,4 +656,8 @@ def judge(
     judging = Judge(settings, baseline_of(readings[0]) if readings else Side(), bounds, names)
     for look in looks(readings, hosts):
         judging.look(look)
+    if readings:
+        wave, _newcomers = _waves(readings)[-1]
+        if wave != judging.in_wave.wave:
+            judging.begin_wave(wave, old_left(readings[-1], hosts))
     return judging.verdict(list(readings[-1]["new"]) if readings else [], final)

@@ -233,6 +233,60 @@ def test_an_absent_server_is_no_data() -> None:
     )
 
 
+def rolled(*steps: tuple[list[str], dict[str, tuple[int, int]]], lost: tuple[str, ...] = ()) -> gate.Verdict:
+    """The verdict after readings of four hosts: who is new then, and what each host has had since the one before (requests, errors)."""
+    rng, usual = random.Random(2), gate_figures.Release(0.001)
+    total = dict.fromkeys(HOSTS, gate_figures.draw(rng, 20000, usual))
+    readings = []
+    for number, (new, had) in enumerate([([], {}), *steps]):
+        for host, (requests, errors) in had.items():
+            total[host] += gate.Side(requests, errors, gate_figures.draw(rng, requests, usual).latency)
+        servers = {
+            host: {"requests": side.requests, "errors": side.errors, "latency": {str(bound): count for bound, count in side.latency.items()}}
+            for host, side in total.items()
+        }
+        reading = {"at": 5.0 * number, "new": new, "lost": list(lost), "balancers": {"lb1": {"pid": 1, "servers": servers}}, "measures": {}}
+        readings.append(reading)
+    return gate.judge(readings, HOSTS, SETTINGS, haproxy.LATENCY_BOUNDS, final=True)
+
+
+USUAL = dict.fromkeys(HOSTS, (400, 0))
+WAVE_1 = [(["app1"], USUAL)] * 6
+ALL = list(HOSTS)
+
+
+@pytest.mark.parametrize("new", [["app1", "app2"], ALL])
+def test_a_wave_does_not_pass_by_what_was_counted_while_it_switched(new: list[str]) -> None:
+    """Hosts of the waves before are busy then; those of this one have had no request yet."""
+    assert rolled(*WAVE_1).verdict == "pass"
+    verdict = rolled(*WAVE_1, (new, USUAL))
+    assert (verdict.verdict, verdict.decided) == ("inconclusive", False)
+
+
+def test_a_wave_needs_requests_of_its_own_hosts() -> None:
+    others = {host: (400, 0) for host in HOSTS if host != "app2"}
+    assert "0 requests since this wave switched" in rolled(*WAVE_1, *[(["app1", "app2"], others)] * 3).line
+    assert rolled(*WAVE_1, *[(["app1", "app2"], USUAL)] * 3).verdict == "pass"
+
+
+def test_hosts_that_ran_the_release_before_the_run_are_its_first_wave() -> None:
+    readings = [read(5.0 * at, ["app1"], balancer(app1=(1000 * at, 0), app2=(1000 * at, 0))) for at in range(4)]
+    assert [(look.wave, look.arrived) for look in gate.looks(readings, ["app1", "app2"])] == [(0, 1000)] * 3
+
+
+def test_a_dead_host_is_no_old_one_to_compare_the_last_wave_with() -> None:
+    bad = {"app1": (400, 0), "app3": (400, 80), "app4": (400, 80)}
+    last = [(["app1", "app3", "app4"], bad)] * 6
+    verdict = rolled(*WAVE_1, *last, lost=("app2",))
+    assert verdict.verdict == "fail"
+    assert "(baseline)" in verdict.line
+
+
+def test_a_wave_whose_only_host_died_is_judged_by_the_other_new_ones() -> None:
+    rest = dict.fromkeys(("app1", "app3", "app4"), (400, 0))
+    assert rolled(*WAVE_1, *[(["app1", "app2"], rest)] * 3, lost=("app2",)).verdict == "pass"
+
+
 def test_readings_out_of_order_are_refused() -> None:
     with pytest.raises(ValueError, match="order of time"):
         gate.looks([read(5, [], balancer()), read(0, [], balancer())], ["app1"])
