@@ -25,6 +25,7 @@ from ansible_collections.tossable.fleet.plugins.plugin_utils import (
     commits,
     deployment_lock,
     desired_store,
+    gate_settings,
     maintenance,
     migrations,
     plan_changes,
@@ -63,7 +64,7 @@ _SPEC = {
     "migration_seconds": {"type": "int", "default": 600},
     "lock_seconds": {"type": "int", "default": 900},
     "source": {"type": "str", "default": ""},
-    "bake_seconds": {"type": "float", "default": 0},
+    "gate": {"type": "dict", "default": {}},
     "confirm": {"type": "str", "default": ""},
 }
 
@@ -86,6 +87,8 @@ class ActionModule(ActionBase):
         hosts = _hosts(given, obstacles)
         given["reports"] = hosts.reports
         obstacles += _untimely(given)
+        # A rollback is not judged.
+        obstacles += gate_settings.obstacles(given["gate"]) if given["kind"] == "deploy" else []
         found, desired = _target(given, obstacles)
         target = found and planning.Target(found.version, found.release_id, found.archive.sha256, found.total + found.archive.size)
         moves = planning.moves(hosts.reports, target, given["kind"], given["continues"]) if target else {}
@@ -249,6 +252,7 @@ def _whole(
     command = plan_id.command(sys.argv, name) if name else None
     plan["obstacles"] += plan_id.confirm_obstacles(given["confirm"], name, command or "")
     bakes = given["kind"] == "deploy" and given["balancers"] and any(report.get("live") for report in known.values())
+    baking = gate_settings.bake_seconds(given["gate"]) if bakes else 0.0
     more = {
         **release,
         "id": name,
@@ -262,7 +266,7 @@ def _whole(
         "files": sum(entry.type != manifest.DIRECTORY for entry in found.files),
         "fetch": plan_changes.to_fetch(known, target.release, found.archive.size),
         "configuration": plan_changes.configuration(known) if given["kind"] == "deploy" else [],
-        "estimate": plan_changes.estimate(reached, known, target.release, given["bake_seconds"] if bakes else 0) if whole else None,
+        "estimate": plan_changes.estimate(reached, known, target.release, baking) if whole else None,
     }
     table = planning.summary(
         given["kind"],

@@ -136,10 +136,12 @@ options:
     description: Folder of the application's source in a git checkout on the controller, for the commits between two releases, or empty.
     type: str
     default: ''
-  bake_seconds:
-    description: How long a wave of a deployment bakes at most, for the estimate.
-    type: float
-    default: 0
+  gate:
+    description: >-
+      What the inventory says of the gate of a deployment, by its names there (C(rollout_bake_seconds) and so on). What cannot be meant stands in the
+      way; how long a wave bakes at most is part of the estimate.
+    type: dict
+    default: {}
   confirm:
     description: The RV(id) of the plan that is meant. It stands in the way where the plan is another one by now.
     type: str

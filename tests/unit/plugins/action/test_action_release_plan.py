@@ -126,7 +126,7 @@ def test_a_plan_that_nothing_is_in_the_way_of(store: dict[str, Manifest]) -> Non
 
 def test_a_plan_that_was_confirmed_is_the_same_one_and_is_journalled(store: dict[str, Manifest]) -> None:
     name = plan()["id"]
-    found = plan(check=False, confirm=name, run="another run", by="somebody else", reason="it is time", bake_seconds=90)
+    found = plan(check=False, confirm=name, run="another run", by="somebody else", reason="it is time", gate={"rollout_bake_seconds": 90})
     assert "failed" not in found
     assert (found["confirmed"], found["reason"]) == (True, f"it is time; {name} confirmed")
 
@@ -201,7 +201,7 @@ def test_a_live_release_that_nobody_signed_is_told(store: dict[str, Manifest], m
 
 def test_a_rollback_takes_commits_away_and_does_not_bake(store: dict[str, Manifest]) -> None:
     reports = {host: report(live=NEW, release=NEW, previous=OLD, staged=[OLD, NEW], configuration={"changes": ["+NEW"]}) for host in ("app1", "app2")}
-    found = plan(kind="rollback", version=None, reports=reports, bake_seconds=90)
+    found = plan(kind="rollback", version=None, reports=reports, gate={"rollout_bake_seconds": 90})
     assert (found["release"], found["estimate"]["baking"], found["fetch"]["hosts"]) == (OLD, 0, [])
     assert found["changes"][0]["commits"]["from"] == "b" * 40
     assert found["configuration"] == []
@@ -209,6 +209,6 @@ def test_a_rollback_takes_commits_away_and_does_not_bake(store: dict[str, Manife
 
 def test_a_deployment_behind_balancers_bakes_wave_by_wave(store: dict[str, Manifest]) -> None:
     up = {"backends": {"shop": {host: {"status": "UP"} for host in ("app1", "app2", "app3")}}}
-    assert plan(balancers={"lb1": up}, bake_seconds=90)["estimate"]["baking"] == 180
+    assert plan(balancers={"lb1": up}, gate={"rollout_bake_seconds": 90})["estimate"]["baking"] == 180
     silent = plan(balancers={"lb1": {"trouble": "timed out"}})
     assert (silent["id"], silent["obstacles"]) == (None, ["Load balancer lb1: timed out Mend it."])
