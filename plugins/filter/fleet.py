@@ -198,6 +198,7 @@ class FilterModule:
             "died": reporting.died,
             "run_results": ledger.results,
             "left_out": reporting.left_out,
+            "not_back": reporting.not_back,
             "ended_well": reporting.ended_well,
             "maintenance_lines": maintenance.lines,
             "maintenance_troubles": maintenance.troubles,

@@ -27,6 +27,18 @@ def died(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dic
     return found
 
 
+def not_back(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The hosts that a deployment which was taken back has switched, or tried to, and could not bring back, each with why."""
+    found = {}
+    for host in hosts:
+        switch = hostvars[host].get("release_switch") or {"skipped": True}
+        if hostvars[host].get("release_stranded"):
+            found[host] = str(hostvars[host]["release_stranded"])
+        elif not switch.get("skipped") and "release_recovered" not in hostvars[host]:
+            found[host] = "the run ended before it came to this host"
+    return found
+
+
 def left_out(lost: Mapping[str, str], app: str) -> list[str]:
     """A line for each host that was left out, and one with what brings them right."""
     if not lost:

@@ -72,7 +72,7 @@ def names(tasks: list[dict[str, Any]], held: bool, prefix: str = "", bad: bool =
             yield from names(read(ROLE / file), held, prefix, bad)
         elif "ansible.builtin.meta" not in task:
             yield prefix + task["name"]
-            if held and task["name"] == "Hold":
+            if (held and task["name"] == "Hold") or (bad and task["name"].startswith("Return the others")):
                 yield from names(read(ROLE / task["ansible.builtin.include_tasks"]), held, prefix)
 
 

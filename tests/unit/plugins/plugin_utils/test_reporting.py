@@ -43,3 +43,18 @@ def test_a_reconciliation_says_what_it_did() -> None:
     lines = reporting.ended_well("reconcile", plan(app1=("2-bb", False), app2=(None, True)), {}, "")
     assert lines == ["reconcile shop 2: 2-bb on 2 hosts", "app2: nothing -> 2-bb"]
     assert "right already" in reporting.ended_well("reconcile", plan(app1=("2-bb", False)), {}, "")[-1]
+
+
+def test_a_host_that_the_way_back_did_not_reach_is_named_as_one_that_could_not_go_it() -> None:
+    switched = {"release_switch": {"changed": True}}
+    hostvars: dict[str, dict[str, Any]] = {
+        "app1": {**switched, "release_recovered": {"changed": True}},
+        "app2": {**switched, "release_recovered": {"failed": True}, "release_stranded": "not healthy there either"},
+        "app3": switched,
+        "app4": {"release_switch": {"skipped": True}},
+        "app5": {},
+    }
+    assert reporting.not_back(list(hostvars), hostvars) == {
+        "app2": "not healthy there either",
+        "app3": "the run ended before it came to this host",
+    }
