@@ -28,7 +28,8 @@ LONG, KEEP = 2000, 500
 STEPS = ("begin", "drain", "maint", "switch", "restart", "healthy", "ready")
 #: Records that end a transaction: it holds; the release was bad and the previous one is back, or could not be put back; or it was
 #: given up before anything was switched, which says nothing about the release. One that was cut short and taken back by whoever
-#: found it is marked ``mended``: that says nothing about the release either.
+#: found it is marked ``mended``: that says nothing about the release either. That it is bad is on record from ``revert`` on, the step
+#: with which the way back begins.
 ENDS = ("done", "reverted", "failed", "abandoned")
 
 
@@ -36,6 +37,7 @@ class Flight(NamedTuple):
     """A transaction that began and did not end: how far it came, and what it was about.
 
     ``configuration`` is the one that ``release`` was to run with, ``previous_configuration`` that of ``previous``; None where nobody knows.
+    ``reverting`` tells that it was on its way back already: then its `ready` is that of ``previous``.
     """
 
     transaction: str
@@ -44,6 +46,7 @@ class Flight(NamedTuple):
     previous: str | None
     configuration: str | None = None
     previous_configuration: str | None = None
+    reverting: bool = False
 
 
 class HostState(NamedTuple):
@@ -120,7 +123,10 @@ def fold(records: Iterable[Record]) -> HostState:
                 record.get("previous"),
                 record.get("configuration"),
                 record.get("previous_configuration"),
+                step == "revert" or (flight is not None and flight.reverting and step != "begin"),
             )
+            if step == "revert" and kind == "activate" and _says_bad(record):
+                bad[release] = record
     return HostState(tuple(history), tuple(staged), bad, flight, live_record, configurations)
 
 
@@ -148,7 +154,7 @@ def seconds(records: Iterable[Record], kinds: Collection[str], last: int = 10) -
 
 
 def _says_bad(record: Record) -> bool:
-    """Whether the end of an activation tells that the release is bad; not where it was live before, and only its configuration was new."""
+    """Whether the way back, or the end, of an activation tells that the release is bad; not where only its configuration was new."""
     given_up = record["step"] == "abandoned" or record.get("mended") or not record.get("blame", True)
     return not given_up and record.get("previous") != record["release"]
 

@@ -26,10 +26,10 @@ class Mend(NamedTuple):
 
 
 def mend(flight: Flight | None) -> Mend | None:
-    """A release that had proved healthy is kept; anything earlier is taken back."""
+    """A release that had proved healthy is kept; anything earlier is taken back, and so is what was on its way back already."""
     if flight is None:
         return None
-    if flight.step == "ready":
+    if flight.step == "ready" and not flight.reverting:
         return Mend(True, flight.release, flight.configuration)
     return Mend(False, flight.previous, flight.previous_configuration)
 

@@ -23,7 +23,7 @@ from .journal import HostState
 
 #: Seconds that every load balancer has to take a word; it asks five times a second.
 TAKEN_SECONDS = 5.0
-#: Steps at which the processes that run are the right ones: before the switch, and once the new release has proved healthy.
+#: Steps at which the processes that run are the right ones: before the switch, and once the new release, or the one put back, has proved healthy.
 UNTOUCHED = ("begin", "drain", "maint", "ready")
 #: Seconds that a transaction waits for another one on the same host to end.
 LOCK_SECONDS = 120.0
@@ -85,9 +85,9 @@ class Work:
         journal.append(self.config.journal, {**self._base, "step": step, **more})
 
     @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: str, **more: Any) -> Iterator[None]:
         """Journal the step, do it, take its seconds."""
-        self.record(name)
+        self.record(name, **more)
         began = time.monotonic()
         try:
             yield
@@ -294,13 +294,13 @@ def _put_back(work: Work, error: HostError) -> None:
     same, other = work.previous == work.release, work.previous_configuration not in (None, work.configuration)
     what = f"{work.release} did not become healthy{' with another configuration' if same and other else ''}: {error.message}"
     if work.previous is None or (same and not other):
-        with work.step("revert"):
+        with work.step("revert", error=error.message):
             _stop(work.config, keep_link=work.previous is not None)
         work.record("failed", error=error.message)
         raise HostError(
             f"{what}. There is no previous release to put back: the application is stopped and out of the load balancers.", error.evidence
         )
-    with work.step("revert"):
+    with work.step("revert", error=error.message):
         _restore(work, work.previous, what, error)
     if work.fall_back:
         _return(work)

@@ -91,6 +91,16 @@ def test_a_transaction_without_an_end_is_in_flight() -> None:
     assert state.live == "1"
 
 
+def test_a_release_is_bad_as_soon_as_the_way_back_begins() -> None:
+    revert = {**step("activate", "revert", "2", "1"), "error": "no answer"}
+    state = journal.fold([*live("1"), stage("2"), revert, step("activate", "ready", "2", "1")])
+    assert state.flight == journal.Flight("activate-2", "ready", "2", "1", reverting=True)
+    assert state.bad == {"2": revert}
+    assert journal.fold([*live("1"), {**revert, "blame": False}]).bad == {}
+    begun_again = [*live("1"), revert, step("activate", "begin", "2", "1"), step("activate", "ready", "2", "1")]
+    assert journal.fold(begun_again).flight == journal.Flight("activate-2", "ready", "2", "1")
+
+
 def test_a_pruned_release_is_no_target() -> None:
     state = journal.fold([*live("1", "2"), {"kind": "prune", "step": "remove", "release": "1"}])
     assert (state.staged, state.history, state.previous) == (("2",), ("2",), None)
@@ -160,14 +170,14 @@ RECORDS = st.lists(
         st.builds(
             step,
             st.sampled_from(["activate", "rollback", "restart", "retire"]),
-            st.sampled_from([*journal.STEPS, *journal.ENDS]),
+            st.sampled_from([*journal.STEPS, "revert", *journal.ENDS]),
             RELEASES,
             RELEASES | st.none(),
         ),
         st.builds(
             ran,
             st.sampled_from(["activate", "rollback", "restart", "retire"]),
-            st.sampled_from([*journal.STEPS, *journal.ENDS]),
+            st.sampled_from([*journal.STEPS, "revert", *journal.ENDS]),
             RELEASES,
             RELEASES | st.none(),
             st.none() | st.sampled_from("pq"),

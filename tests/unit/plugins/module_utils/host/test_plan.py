@@ -20,6 +20,11 @@ def test_only_a_release_that_proved_healthy_is_kept_when_a_transaction_was_cut_s
     assert mend == (plan.Mend(True, "2", "new") if step == "ready" else plan.Mend(False, "1", "old"))
 
 
+@pytest.mark.parametrize("step", ["revert", "ready"])
+def test_the_way_back_is_never_turned_round(step: str) -> None:
+    assert plan.mend(Flight("run", step, "2", "1", "new", "old", reverting=True)) == plan.Mend(False, "1", "old")
+
+
 def test_a_first_release_that_was_cut_short_goes_back_to_nothing() -> None:
     assert plan.mend(Flight("run", "switch", "1", None)) == plan.Mend(False, None)
 
