@@ -6,19 +6,24 @@
 
 Every step of a transaction is written and synced before it is done, so that whoever comes next (the repair at boot, a second
 run) knows how far it went. ``fold`` is pure: records in, state out.
+
+Staging writes while a transaction does: whoever writes holds ``<path>.lock`` for as long, which stays where it is when the journal is replaced.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from . import room, system
+from .errors import HostError
 
 Record = dict[str, Any]
 
@@ -140,11 +145,12 @@ def shorten(records: Sequence[Record], keep: int = KEEP) -> list[Record]:
 
 def rotate(path: str) -> None:
     """Shorten a journal that has grown long; the long one stays beside it as ``<path>.1`` until the next time."""
-    records = read(path)
-    if len(records) > LONG:
-        text = "".join(f"{json.dumps(record, sort_keys=True)}\n" for record in shorten(records))
-        shutil.copyfile(path, f"{path}.1")
-        system.write_file(path, text.encode(), 0o600)
+    with _alone(path):
+        records = read(path)
+        if len(records) > LONG:
+            text = "".join(f"{json.dumps(record, sort_keys=True)}\n" for record in shorten(records))
+            shutil.copyfile(path, f"{path}.1")
+            system.write_file(path, text.encode(), 0o600)
 
 
 def seconds(records: Iterable[Record], kinds: Collection[str], last: int = 10) -> list[float]:
@@ -188,14 +194,35 @@ def _after(kind: str, history: list[str], release: str) -> tuple[list[str], set[
     return [*history, release], set()
 
 
-def read(path: str) -> list[Record]:
-    """Return the journal's records, oldest first; a line that a crash tore off at the end is not one."""
+def load(path: str) -> list[Record]:
+    """The records, oldest first; a line that a crash tore off at the end is not one. A ValueError names a line that cannot be read."""
     try:
         with open(path, "rb") as file:
             lines = file.read().split(b"\n")
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines[:-1] if line]
+    return [_parse(line, number) for number, line in enumerate(lines[:-1], 1) if line]
+
+
+def _parse(line: bytes, number: int) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"line {number} is no JSON object")
+    return record
+
+
+def read(path: str) -> list[Record]:
+    """As `load`; a HostError says what to do about a line that cannot be read. At boot that keeps the host out of the load balancers."""
+    try:
+        return load(path)
+    except ValueError as error:
+        raise HostError(
+            f"{path} is no journal ({error}): damaged, or written by something else. Nothing is done while it is not known what was done: mend "
+            "or remove that line on this host, or restore the file from a backup."
+        ) from None
 
 
 def append(path: str, record: Record) -> Record:
@@ -203,22 +230,34 @@ def append(path: str, record: Record) -> Record:
 
     On a disk that is full it uses the room that was held back for this (`room`).
     """
-    stamped = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        end = system.line_start(descriptor, os.fstat(descriptor).st_size)
-        line = json.dumps(stamped, sort_keys=True).encode() + b"\n"
+    with _alone(path):
+        stamped = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _write_line(descriptor, line, end)
-        except OSError as error:
-            if error.errno not in room.FULL or not room.give_up(os.path.dirname(path)):
-                raise
-            _write_line(descriptor, line, end)
+            end = system.line_start(descriptor, os.fstat(descriptor).st_size)
+            line = json.dumps(stamped, sort_keys=True).encode() + b"\n"
+            try:
+                _write_line(descriptor, line, end)
+            except OSError as error:
+                if error.errno not in room.FULL or not room.give_up(os.path.dirname(path)):
+                    raise
+                _write_line(descriptor, line, end)
+        finally:
+            os.close(descriptor)
+        if end == 0:
+            system.sync_folder(os.path.dirname(path))
+    return stamped
+
+
+@contextlib.contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Be the only one who writes; the kernel frees the lock when its holder dies."""
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(descriptor)
-    if end == 0:
-        system.sync_folder(os.path.dirname(path))
-    return stamped
 
 
 def _write_line(descriptor: int, line: bytes, end: int) -> None:
