@@ -274,8 +274,7 @@ def _run_release(work: Work) -> None:
     with work.step("switch"):
         _point(config, work.release, work.configuration)
     with work.step("restart"):
-        system.systemctl("reset-failed", config.units)
-        system.systemctl("restart", config.units)
+        _restart(config)
     with work.step("healthy"):
         trouble = _wait_fit(config, work.release, just_started=True)
     if trouble:
@@ -292,14 +291,17 @@ def _wait_fit(config: Config, release: str, just_started: bool = False) -> str |
 def _put_back(work: Work, error: HostError) -> None:
     """Return to the previous release and its configuration, or to nothing on a host that had none; always raises."""
     same, other = work.previous == work.release, work.previous_configuration not in (None, work.configuration)
-    what = f"{work.release} did not become healthy{' with another configuration' if same and other else ''}: {error.message}"
+    what = f"{work.release} did not become healthy{' with another configuration' if same and other else ''}: {error.message.rstrip('.')}"
     if work.previous is None or (same and not other):
+        ended, evidence = "There is no previous release to put back: the application is stopped and out of the load balancers", error.evidence
         with work.step("revert", error=error.message):
-            _stop(work.config, keep_link=work.previous is not None)
+            try:
+                _stop(work.config, keep_link=work.previous is not None)
+            except HostError as refused:
+                ended = f"There is no previous release to put back, and this one is not stopped ({refused.message.rstrip('.')})"
+                evidence = [*evidence, *refused.evidence]
         work.record("failed", error=error.message)
-        raise HostError(
-            f"{what}. There is no previous release to put back: the application is stopped and out of the load balancers.", error.evidence
-        )
+        raise HostError(f"{what}. {ended}.", evidence)
     with work.step("revert", error=error.message):
         _restore(work, work.previous, what, error)
     if work.fall_back:
@@ -313,16 +315,24 @@ def _put_back(work: Work, error: HostError) -> None:
 
 def _restore(work: Work, previous: str, what: str, error: HostError) -> None:
     config = work.config
+    said: list[str] = []
     _point(config, previous, work.previous_configuration)
-    system.systemctl("reset-failed", config.units)
-    system.systemctl("restart", config.units)
-    trouble = _wait_fit(config, previous, just_started=True)
+    try:
+        _restart(config)
+        trouble = _wait_fit(config, previous, just_started=True)
+    except HostError as refused:
+        trouble, said = refused.message.rstrip("."), refused.evidence
     if trouble:
         work.record("failed", error=error.message)
         raise HostError(
             f"{what}. The previous release {previous} was put back and is not healthy either ({trouble}): the host stays out of the load balancers.",
-            [*error.evidence, *system.last_log_lines(config.units, work.began)],
+            [*error.evidence, *said, *system.last_log_lines(config.units, work.began)],
         )
+
+
+def _restart(config: Config) -> None:
+    system.systemctl("reset-failed", config.units)
+    system.systemctl("restart", config.units)
 
 
 def _retire(work: Work) -> dict[str, Any]:

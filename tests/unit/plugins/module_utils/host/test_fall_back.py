@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 
 import pytest
 from ansible_collections.tossable.fleet.plugins.module_utils.host import balancer, health, journal, plan, system, transaction
@@ -49,6 +50,34 @@ def test_a_release_that_is_not_healthy(config: Config, words: list[str], fall_ba
     assert words == ["drain", "maint", *(["ready"] if fall_back else [])]
     assert system.read_link(config.current) == LIVE
     assert journal.fold(journal.read(config.journal)).live == LIVE
+
+
+@pytest.mark.parametrize(
+    ("verb", "previous", "says"),
+    [
+        ("restart", LIVE, f"The previous release {LIVE} was put back and is not healthy either (systemctl restart failed with 1)"),
+        ("reset-failed", LIVE, f"The previous release {LIVE} was put back and is not healthy either (systemctl reset-failed failed with 1)"),
+        ("stop", None, "There is no previous release to put back, and this one is not stopped (systemctl stop failed with 1)"),
+    ],
+)
+def test_a_way_back_that_systemd_refuses_ends_with_what_was_wrong_and_a_bad_release(
+    config: Config, monkeypatch: pytest.MonkeyPatch, words: list[str], verb: str, previous: str | None, says: str
+) -> None:
+    def refuse(asked: str, _units: object) -> None:
+        if asked == verb and any(record["step"] == "revert" for record in journal.read(config.journal)):
+            raise HostError(f"systemctl {verb} failed with 1.", ["Job failed."])
+
+    monkeypatch.setattr(system, "systemctl", refuse)
+    if previous is None:
+        pathlib.Path(config.journal).unlink()
+
+    with pytest.raises(HostError, match=re.escape(f"{BAD} did not become healthy: broken. {says}")) as caught:
+        activate(config, BAD)
+
+    assert "Job failed." in caught.value.evidence
+    assert words[-1] == "maint"
+    state = journal.fold(journal.read(config.journal))
+    assert (state.flight, state.bad[BAD]["step"], state.bad[BAD]["error"]) == (None, "failed", "broken")
 
 
 @pytest.mark.parametrize("release", [GOOD, BAD])
