@@ -207,10 +207,11 @@ def _holds(config: Config, state: HostState, kind: str, release: str, wanted: st
 
 
 def _leave(work: Work) -> None:
-    """Out of every load balancer, and no request left that is being answered; raises, back in service, where that fails."""
+    """Out of every load balancer, and no request left that is being answered; raises, with the word from before, where that fails."""
     drain = work.config.drain
     if drain is None:
         return
+    before = balancer.read_word(drain.state_file)
     try:
         with work.step("drain"):
             _tell("drain", drain)
@@ -220,7 +221,7 @@ def _leave(work: Work) -> None:
             _tell("maint", drain)
             quiet = balancer.wait_quiet(drain, 1.0)
     except HostError as error:
-        balancer.announce("ready" if work.previous and work.fall_back else "maint", drain)
+        balancer.announce(before, drain)
         work.record("abandoned", error=error.message)
         raise
     if not quiet.complete:
@@ -384,15 +385,26 @@ def prune(config: Config) -> dict[str, Any]:
 
 
 def leave(config: Config) -> dict[str, Any]:
-    """Take the host out of the load balancers and keep it out until `enter` or a reboot (the machine is about to go)."""
+    """Take the host out of the load balancers and keep it out until `enter` or a reboot (the machine is about to go).
+
+    Raises, with everything as it was before, where that fails.
+    """
     with system.host_lock(f"{config.state_dir}/lock", LOCK_SECONDS):
-        system.systemctl("stop", [f"{config.app}-return.service"])
-        if config.drain is None or balancer.read_word(config.drain.state_file) == "maint":
+        returning = [f"{config.app}-return.service"]
+        going = any(status.active == "activating" for status in system.unit_status(returning).values())
+        system.systemctl("stop", returning)
+        if config.drain is None or (before := balancer.read_word(config.drain.state_file)) == "maint":
             return {"changed": False}
-        _tell("drain", config.drain)
-        balancer.wait_quiet(config.drain, config.drain.timeout_seconds)
-        _tell("maint", config.drain)
-        quiet = balancer.wait_quiet(config.drain, 1.0)
+        try:
+            _tell("drain", config.drain)
+            balancer.wait_quiet(config.drain, config.drain.timeout_seconds)
+            _tell("maint", config.drain)
+            quiet = balancer.wait_quiet(config.drain, 1.0)
+        except HostError:
+            balancer.announce(before, config.drain)
+            if going:
+                system.systemctl("start", returning, "--no-block")
+            raise
         notes = [] if quiet.complete else [f"connections from {_peers(quiet.left)} were still open"]
         return {"changed": True, "notes": notes}
 

@@ -1,4 +1,7 @@
-"""Where a switch fails the host serves what it ran before, unless it may only serve with the release that the fleet runs."""
+"""Where a switch fails the host serves what it ran before, unless it may only serve with the release that the fleet runs.
+
+Where it cannot leave the load balancers, everything is as it was.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from ansible_collections.tossable.fleet.plugins.module_utils.host.config import 
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
 
 GOOD, BAD, LIVE = "3-cc", "2-bb", "1-aa"
+TELL = transaction._tell
 
 
 @pytest.fixture
@@ -78,6 +82,44 @@ def test_a_way_back_that_systemd_refuses_ends_with_what_was_wrong_and_a_bad_rele
     assert words[-1] == "maint"
     state = journal.fold(journal.read(config.journal))
     assert (state.flight, state.bad[BAD]["step"], state.bad[BAD]["error"]) == (None, "failed", "broken")
+
+
+def deaf_to(monkeypatch: pytest.MonkeyPatch, deaf: str) -> None:
+    """A load balancer does not take this word."""
+
+    def taken(word: str, *_given: object) -> balancer.Taken:
+        return balancer.Taken(word, {}, ("10.0.0.2",) if word == deaf else (), word)
+
+    monkeypatch.setattr(transaction, "_tell", TELL)
+    monkeypatch.setattr(balancer, "wait_taken", taken)
+
+
+@pytest.mark.parametrize("before", ["ready", "maint"])
+@pytest.mark.parametrize("deaf", ["drain", "maint"])
+def test_a_host_that_cannot_leave_has_the_word_from_before(config: Config, monkeypatch: pytest.MonkeyPatch, before: str, deaf: str) -> None:
+    deaf_to(monkeypatch, deaf)
+    assert config.drain is not None
+    balancer.announce(before, config.drain)
+    with pytest.raises(HostError, match=f"did not take the word {deaf}"):
+        activate(config, GOOD)
+    assert balancer.read_word(config.drain.state_file) == before
+    assert journal.read(config.journal)[-1]["step"] == "abandoned"
+
+
+@pytest.mark.parametrize("going", [True, False])
+@pytest.mark.parametrize("deaf", ["drain", "maint"])
+def test_a_host_that_cannot_be_taken_out_is_as_before(config: Config, monkeypatch: pytest.MonkeyPatch, going: bool, deaf: str) -> None:
+    asked: list[str] = []
+    active = system.UnitStatus("activating" if going else "inactive", 0, 0, False)
+    monkeypatch.setattr(system, "unit_status", lambda units: dict.fromkeys(units, active))
+    monkeypatch.setattr(system, "systemctl", lambda verb, units, *options: asked.append(" ".join((verb, *units, *options))))
+    deaf_to(monkeypatch, deaf)
+    assert config.drain is not None
+    balancer.announce("ready", config.drain)
+    with pytest.raises(HostError, match=f"did not take the word {deaf}"):
+        transaction.leave(config)
+    assert balancer.read_word(config.drain.state_file) == "ready"
+    assert asked == ["stop shop-return.service", *(["start shop-return.service --no-block"] if going else [])]
 
 
 @pytest.mark.parametrize("release", [GOOD, BAD])
