@@ -58,8 +58,9 @@ class HostState(NamedTuple):
     """What the journal adds up to.
 
     ``history`` holds the good releases in the order they became live, the live one last: "previous" is the one before it.
-    ``staged`` holds every release that was unpacked, oldest first. ``bad`` holds those that failed or were rolled back, each with the
-    record that says so (its ``at``, ``by``, ``run``, and ``error`` or ``reason``); one that later became live again is not among them.
+    ``staged`` holds every release that was unpacked, in the order in which they were last staged or became live. ``bad`` holds those that
+    failed or were rolled back, each with the record that says so (its ``at``, ``by``, ``run``, and ``error`` or ``reason``); one that later
+    became live again is not among them.
     ``live_record`` is the record that made the live release live (its ``at``, ``by`` and ``run``). ``configurations`` tells with which
     configuration a release ran last, by the digests of `configuration`; releases from before configurations were kept are not in it.
     """
@@ -104,7 +105,7 @@ def fold(records: Iterable[Record]) -> HostState:
             continue
         kind, step, release = record["kind"], record["step"], record["release"]
         if kind == "stage":
-            staged = [*(name for name in staged if name != release), release]
+            staged = _last(staged, release)
         elif kind == "prune":
             staged = [name for name in staged if name != release]
             history = [name for name in history if name != release]
@@ -115,6 +116,8 @@ def fold(records: Iterable[Record]) -> HostState:
             if step == "done":
                 if kind != "restart":
                     live_record = record
+                if kind in ("activate", "rollback") and release in staged:
+                    staged = _last(staged, release)
                 history, left = _after(kind, history, release)
                 bad.pop(release, None)
                 bad |= _blamed(record, left)
@@ -157,6 +160,11 @@ def seconds(records: Iterable[Record], kinds: Collection[str], last: int = 10) -
     """What the last transactions of these kinds took that ended well, oldest first; those that somebody else finished do not say."""
     taken = [record["seconds"] for record in records if record["kind"] in kinds and record["step"] == "done" and "seconds" in record]
     return taken[-last:]
+
+
+def _last(staged: list[str], release: str) -> list[str]:
+    """The releases with this one at the end."""
+    return [*(name for name in staged if name != release), release]
 
 
 def _says_bad(record: Record) -> bool:

@@ -111,6 +111,13 @@ def test_a_pruned_release_is_no_target() -> None:
     assert (state.staged, state.history, state.previous) == (("2",), ("2",), None)
 
 
+def test_a_release_is_as_young_as_when_it_was_last_staged_or_became_live() -> None:
+    records = [*live("1", "2"), stage("3"), step("rollback", "done", "1", "2"), step("restart", "done", "1", "1"), stage("4")]
+    assert journal.fold(records).staged == ("2", "3", "1", "4")
+    assert journal.fold([*records, step("restart", "done", "1", "1"), step("activate", "reverted", "3", "1")]).staged == ("2", "3", "1", "4")
+    assert journal.fold([*records, step("activate", "done", "5", "1")]).staged == ("2", "3", "1", "4"), "it is not on the host"
+
+
 def test_the_live_record_survives_a_restart() -> None:
     records = [stage("1"), {**step("activate", "done", "1"), "by": "ada"}, {**step("restart", "done", "1", "1"), "by": "bob"}]
     record = journal.fold(records).live_record
