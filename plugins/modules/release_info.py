@@ -104,7 +104,7 @@ stage_seconds:
   type: list
   elements: float
 staged:
-  description: Releases on the host, oldest first.
+  description: Releases on the host, in the order in which they were last staged or became live.
   returned: when the host answered
   type: list
   elements: str

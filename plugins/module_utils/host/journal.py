@@ -6,19 +6,24 @@
 
 Every step of a transaction is written and synced before it is done, so that whoever comes next (the repair at boot, a second
 run) knows how far it went. ``fold`` is pure: records in, state out.
+
+Staging writes while a transaction does: whoever writes holds ``<path>.lock`` for as long, which stays where it is when the journal is replaced.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from . import room, system
+from .errors import HostError
 
 Record = dict[str, Any]
 
@@ -28,7 +33,8 @@ LONG, KEEP = 2000, 500
 STEPS = ("begin", "drain", "maint", "switch", "restart", "healthy", "ready")
 #: Records that end a transaction: it holds; the release was bad and the previous one is back, or could not be put back; or it was
 #: given up before anything was switched, which says nothing about the release. One that was cut short and taken back by whoever
-#: found it is marked ``mended``: that says nothing about the release either.
+#: found it is marked ``mended``: that says nothing about the release either. That it is bad is on record from ``revert`` on, the step
+#: with which the way back begins.
 ENDS = ("done", "reverted", "failed", "abandoned")
 
 
@@ -36,6 +42,7 @@ class Flight(NamedTuple):
     """A transaction that began and did not end: how far it came, and what it was about.
 
     ``configuration`` is the one that ``release`` was to run with, ``previous_configuration`` that of ``previous``; None where nobody knows.
+    ``reverting`` tells that it was on its way back already: then its `ready` is that of ``previous``.
     """
 
     transaction: str
@@ -44,14 +51,16 @@ class Flight(NamedTuple):
     previous: str | None
     configuration: str | None = None
     previous_configuration: str | None = None
+    reverting: bool = False
 
 
 class HostState(NamedTuple):
     """What the journal adds up to.
 
     ``history`` holds the good releases in the order they became live, the live one last: "previous" is the one before it.
-    ``staged`` holds every release that was unpacked, oldest first. ``bad`` holds those that failed or were rolled back, each with the
-    record that says so (its ``at``, ``by``, ``run``, and ``error`` or ``reason``); one that later became live again is not among them.
+    ``staged`` holds every release that was unpacked, in the order in which they were last staged or became live. ``bad`` holds those that
+    failed or were rolled back, each with the record that says so (its ``at``, ``by``, ``run``, and ``error`` or ``reason``); one that later
+    became live again is not among them.
     ``live_record`` is the record that made the live release live (its ``at``, ``by`` and ``run``). ``configurations`` tells with which
     configuration a release ran last, by the digests of `configuration`; releases from before configurations were kept are not in it.
     """
@@ -96,7 +105,7 @@ def fold(records: Iterable[Record]) -> HostState:
             continue
         kind, step, release = record["kind"], record["step"], record["release"]
         if kind == "stage":
-            staged = [*(name for name in staged if name != release), release]
+            staged = _last(staged, release)
         elif kind == "prune":
             staged = [name for name in staged if name != release]
             history = [name for name in history if name != release]
@@ -107,6 +116,8 @@ def fold(records: Iterable[Record]) -> HostState:
             if step == "done":
                 if kind != "restart":
                     live_record = record
+                if kind in ("activate", "rollback") and release in staged:
+                    staged = _last(staged, release)
                 history, left = _after(kind, history, release)
                 bad.pop(release, None)
                 bad |= _blamed(record, left)
@@ -120,7 +131,10 @@ def fold(records: Iterable[Record]) -> HostState:
                 record.get("previous"),
                 record.get("configuration"),
                 record.get("previous_configuration"),
+                step == "revert" or (flight is not None and flight.reverting and step != "begin"),
             )
+            if step == "revert" and kind == "activate" and _says_bad(record):
+                bad[release] = record
     return HostState(tuple(history), tuple(staged), bad, flight, live_record, configurations)
 
 
@@ -134,11 +148,12 @@ def shorten(records: Sequence[Record], keep: int = KEEP) -> list[Record]:
 
 def rotate(path: str) -> None:
     """Shorten a journal that has grown long; the long one stays beside it as ``<path>.1`` until the next time."""
-    records = read(path)
-    if len(records) > LONG:
-        text = "".join(f"{json.dumps(record, sort_keys=True)}\n" for record in shorten(records))
-        shutil.copyfile(path, f"{path}.1")
-        system.write_file(path, text.encode(), 0o600)
+    with _alone(path):
+        records = read(path)
+        if len(records) > LONG:
+            text = "".join(f"{json.dumps(record, sort_keys=True)}\n" for record in shorten(records))
+            shutil.copyfile(path, f"{path}.1")
+            system.write_file(path, text.encode(), 0o600)
 
 
 def seconds(records: Iterable[Record], kinds: Collection[str], last: int = 10) -> list[float]:
@@ -147,8 +162,13 @@ def seconds(records: Iterable[Record], kinds: Collection[str], last: int = 10) -
     return taken[-last:]
 
 
+def _last(staged: list[str], release: str) -> list[str]:
+    """The releases with this one at the end."""
+    return [*(name for name in staged if name != release), release]
+
+
 def _says_bad(record: Record) -> bool:
-    """Whether the end of an activation tells that the release is bad; not where it was live before, and only its configuration was new."""
+    """Whether the way back, or the end, of an activation tells that the release is bad; not where only its configuration was new."""
     given_up = record["step"] == "abandoned" or record.get("mended") or not record.get("blame", True)
     return not given_up and record.get("previous") != record["release"]
 
@@ -182,14 +202,35 @@ def _after(kind: str, history: list[str], release: str) -> tuple[list[str], set[
     return [*history, release], set()
 
 
-def read(path: str) -> list[Record]:
-    """Return the journal's records, oldest first; a line that a crash tore off at the end is not one."""
+def load(path: str) -> list[Record]:
+    """The records, oldest first; a line that a crash tore off at the end is not one. A ValueError names a line that cannot be read."""
     try:
         with open(path, "rb") as file:
             lines = file.read().split(b"\n")
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines[:-1] if line]
+    return [_parse(line, number) for number, line in enumerate(lines[:-1], 1) if line]
+
+
+def _parse(line: bytes, number: int) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"line {number} is no JSON object")
+    return record
+
+
+def read(path: str) -> list[Record]:
+    """As `load`; a HostError says what to do about a line that cannot be read. At boot that keeps the host out of the load balancers."""
+    try:
+        return load(path)
+    except ValueError as error:
+        raise HostError(
+            f"{path} is no journal ({error}): damaged, or written by something else. Nothing is done while it is not known what was done: mend "
+            "or remove that line on this host, or restore the file from a backup."
+        ) from None
 
 
 def append(path: str, record: Record) -> Record:
@@ -197,22 +238,34 @@ def append(path: str, record: Record) -> Record:
 
     On a disk that is full it uses the room that was held back for this (`room`).
     """
-    stamped = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        end = system.line_start(descriptor, os.fstat(descriptor).st_size)
-        line = json.dumps(stamped, sort_keys=True).encode() + b"\n"
+    with _alone(path):
+        stamped = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _write_line(descriptor, line, end)
-        except OSError as error:
-            if error.errno not in room.FULL or not room.give_up(os.path.dirname(path)):
-                raise
-            _write_line(descriptor, line, end)
+            end = system.line_start(descriptor, os.fstat(descriptor).st_size)
+            line = json.dumps(stamped, sort_keys=True).encode() + b"\n"
+            try:
+                _write_line(descriptor, line, end)
+            except OSError as error:
+                if error.errno not in room.FULL or not room.give_up(os.path.dirname(path)):
+                    raise
+                _write_line(descriptor, line, end)
+        finally:
+            os.close(descriptor)
+        if end == 0:
+            system.sync_folder(os.path.dirname(path))
+    return stamped
+
+
+@contextlib.contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Be the only one who writes; the kernel frees the lock when its holder dies."""
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(descriptor)
-    if end == 0:
-        system.sync_folder(os.path.dirname(path))
-    return stamped
 
 
 def _write_line(descriptor: int, line: bytes, end: int) -> None:

@@ -57,11 +57,11 @@ def perform(app: str, given: dict[str, Any], folder: str = FOLDER) -> dict[str, 
 def _read(path: str) -> list[Record]:
     """The records; a line that a crash tore off at the end is not one, and is cut off by the next append."""
     try:
-        records = journal.read(path)
+        records = journal.load(path)
         if all(isinstance(record["id"], str) and record["event"] in EVENTS for record in records):
             return records
         trouble = "a line without an id or with an unknown event"
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         trouble = f"{type(error).__name__}: {error}"
     raise HostError(
         f"{path} is no record of migrations ({trouble}): written by something else. Nothing runs while it is not known what has run: mend that line "

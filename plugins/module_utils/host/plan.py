@@ -26,10 +26,10 @@ class Mend(NamedTuple):
 
 
 def mend(flight: Flight | None) -> Mend | None:
-    """A release that had proved healthy is kept; anything earlier is taken back."""
+    """A release that had proved healthy is kept; anything earlier is taken back, and so is what was on its way back already."""
     if flight is None:
         return None
-    if flight.step == "ready":
+    if flight.step == "ready" and not flight.reverting:
         return Mend(True, flight.release, flight.configuration)
     return Mend(False, flight.previous, flight.previous_configuration)
 
@@ -51,15 +51,14 @@ def rollback_target(state: HostState, wanted: str | None) -> str:
 
 
 def to_prune(state: HostState, keep: int) -> list[str]:
-    """Releases to remove so that ``keep`` stay, oldest first; the live one and the one before it always stay.
+    """Releases to remove so that ``keep`` stay, bad ones before good ones, oldest first; the live one and the one before it always stay.
 
-    Age is the order in which they were last staged or live, as the journal tells it, never a file's time.
+    Age is the order in which they were last staged or became live, as the journal tells it, never a file's time.
     """
     protected = {state.live, state.previous}
     if state.flight:
         protected |= {state.flight.release, state.flight.previous}
-    rank = {name: index for index, name in enumerate([*state.staged, *state.history])}
-    candidates = sorted((name for name in state.staged if name not in protected), key=lambda name: (name not in state.bad, rank[name]))
+    candidates = sorted((name for name in state.staged if name not in protected), key=lambda name: name not in state.bad)
     surplus = len(state.staged) - max(keep, 1)
     return candidates[: max(surplus, 0)]
 

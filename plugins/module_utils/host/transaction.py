@@ -23,7 +23,7 @@ from .journal import HostState
 
 #: Seconds that every load balancer has to take a word; it asks five times a second.
 TAKEN_SECONDS = 5.0
-#: Steps at which the processes that run are the right ones: before the switch, and once the new release has proved healthy.
+#: Steps at which the processes that run are the right ones: before the switch, and once the new release, or the one put back, has proved healthy.
 UNTOUCHED = ("begin", "drain", "maint", "ready")
 #: Seconds that a transaction waits for another one on the same host to end.
 LOCK_SECONDS = 120.0
@@ -85,9 +85,9 @@ class Work:
         journal.append(self.config.journal, {**self._base, "step": step, **more})
 
     @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: str, **more: Any) -> Iterator[None]:
         """Journal the step, do it, take its seconds."""
-        self.record(name)
+        self.record(name, **more)
         began = time.monotonic()
         try:
             yield
@@ -207,10 +207,11 @@ def _holds(config: Config, state: HostState, kind: str, release: str, wanted: st
 
 
 def _leave(work: Work) -> None:
-    """Out of every load balancer, and no request left that is being answered; raises, back in service, where that fails."""
+    """Out of every load balancer, and no request left that is being answered; raises, with the word from before, where that fails."""
     drain = work.config.drain
     if drain is None:
         return
+    before = balancer.read_word(drain.state_file)
     try:
         with work.step("drain"):
             _tell("drain", drain)
@@ -220,7 +221,7 @@ def _leave(work: Work) -> None:
             _tell("maint", drain)
             quiet = balancer.wait_quiet(drain, 1.0)
     except HostError as error:
-        balancer.announce("ready" if work.previous and work.fall_back else "maint", drain)
+        balancer.announce(before, drain)
         work.record("abandoned", error=error.message)
         raise
     if not quiet.complete:
@@ -274,8 +275,7 @@ def _run_release(work: Work) -> None:
     with work.step("switch"):
         _point(config, work.release, work.configuration)
     with work.step("restart"):
-        system.systemctl("reset-failed", config.units)
-        system.systemctl("restart", config.units)
+        _restart(config)
     with work.step("healthy"):
         trouble = _wait_fit(config, work.release, just_started=True)
     if trouble:
@@ -292,15 +292,18 @@ def _wait_fit(config: Config, release: str, just_started: bool = False) -> str |
 def _put_back(work: Work, error: HostError) -> None:
     """Return to the previous release and its configuration, or to nothing on a host that had none; always raises."""
     same, other = work.previous == work.release, work.previous_configuration not in (None, work.configuration)
-    what = f"{work.release} did not become healthy{' with another configuration' if same and other else ''}: {error.message}"
+    what = f"{work.release} did not become healthy{' with another configuration' if same and other else ''}: {error.message.rstrip('.')}"
     if work.previous is None or (same and not other):
-        with work.step("revert"):
-            _stop(work.config, keep_link=work.previous is not None)
+        ended, evidence = "There is no previous release to put back: the application is stopped and out of the load balancers", error.evidence
+        with work.step("revert", error=error.message):
+            try:
+                _stop(work.config, keep_link=work.previous is not None)
+            except HostError as refused:
+                ended = f"There is no previous release to put back, and this one is not stopped ({refused.message.rstrip('.')})"
+                evidence = [*evidence, *refused.evidence]
         work.record("failed", error=error.message)
-        raise HostError(
-            f"{what}. There is no previous release to put back: the application is stopped and out of the load balancers.", error.evidence
-        )
-    with work.step("revert"):
+        raise HostError(f"{what}. {ended}.", evidence)
+    with work.step("revert", error=error.message):
         _restore(work, work.previous, what, error)
     if work.fall_back:
         _return(work)
@@ -313,16 +316,24 @@ def _put_back(work: Work, error: HostError) -> None:
 
 def _restore(work: Work, previous: str, what: str, error: HostError) -> None:
     config = work.config
+    said: list[str] = []
     _point(config, previous, work.previous_configuration)
-    system.systemctl("reset-failed", config.units)
-    system.systemctl("restart", config.units)
-    trouble = _wait_fit(config, previous, just_started=True)
+    try:
+        _restart(config)
+        trouble = _wait_fit(config, previous, just_started=True)
+    except HostError as refused:
+        trouble, said = refused.message.rstrip("."), refused.evidence
     if trouble:
         work.record("failed", error=error.message)
         raise HostError(
             f"{what}. The previous release {previous} was put back and is not healthy either ({trouble}): the host stays out of the load balancers.",
-            [*error.evidence, *system.last_log_lines(config.units, work.began)],
+            [*error.evidence, *said, *system.last_log_lines(config.units, work.began)],
         )
+
+
+def _restart(config: Config) -> None:
+    system.systemctl("reset-failed", config.units)
+    system.systemctl("restart", config.units)
 
 
 def _retire(work: Work) -> dict[str, Any]:
@@ -374,15 +385,26 @@ def prune(config: Config) -> dict[str, Any]:
 
 
 def leave(config: Config) -> dict[str, Any]:
-    """Take the host out of the load balancers and keep it out until `enter` or a reboot (the machine is about to go)."""
+    """Take the host out of the load balancers and keep it out until `enter` or a reboot (the machine is about to go).
+
+    Raises, with everything as it was before, where that fails.
+    """
     with system.host_lock(f"{config.state_dir}/lock", LOCK_SECONDS):
-        system.systemctl("stop", [f"{config.app}-return.service"])
-        if config.drain is None or balancer.read_word(config.drain.state_file) == "maint":
+        returning = [f"{config.app}-return.service"]
+        going = any(status.active == "activating" for status in system.unit_status(returning).values())
+        system.systemctl("stop", returning)
+        if config.drain is None or (before := balancer.read_word(config.drain.state_file)) == "maint":
             return {"changed": False}
-        _tell("drain", config.drain)
-        balancer.wait_quiet(config.drain, config.drain.timeout_seconds)
-        _tell("maint", config.drain)
-        quiet = balancer.wait_quiet(config.drain, 1.0)
+        try:
+            _tell("drain", config.drain)
+            balancer.wait_quiet(config.drain, config.drain.timeout_seconds)
+            _tell("maint", config.drain)
+            quiet = balancer.wait_quiet(config.drain, 1.0)
+        except HostError:
+            balancer.announce(before, config.drain)
+            if going:
+                system.systemctl("start", returning, "--no-block")
+            raise
         notes = [] if quiet.complete else [f"connections from {_peers(quiet.left)} were still open"]
         return {"changed": True, "notes": notes}
 

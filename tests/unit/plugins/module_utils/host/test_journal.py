@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
+import threading
+from types import ModuleType
+from typing import Any
 
 import pytest
-from ansible_collections.tossable.fleet.plugins.module_utils.host import journal
+from ansible_collections.tossable.fleet.plugins.module_utils.host import journal, system
+from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,9 +96,26 @@ def test_a_transaction_without_an_end_is_in_flight() -> None:
     assert state.live == "1"
 
 
+def test_a_release_is_bad_as_soon_as_the_way_back_begins() -> None:
+    revert = {**step("activate", "revert", "2", "1"), "error": "no answer"}
+    state = journal.fold([*live("1"), stage("2"), revert, step("activate", "ready", "2", "1")])
+    assert state.flight == journal.Flight("activate-2", "ready", "2", "1", reverting=True)
+    assert state.bad == {"2": revert}
+    assert journal.fold([*live("1"), {**revert, "blame": False}]).bad == {}
+    begun_again = [*live("1"), revert, step("activate", "begin", "2", "1"), step("activate", "ready", "2", "1")]
+    assert journal.fold(begun_again).flight == journal.Flight("activate-2", "ready", "2", "1")
+
+
 def test_a_pruned_release_is_no_target() -> None:
     state = journal.fold([*live("1", "2"), {"kind": "prune", "step": "remove", "release": "1"}])
     assert (state.staged, state.history, state.previous) == (("2",), ("2",), None)
+
+
+def test_a_release_is_as_young_as_when_it_was_last_staged_or_became_live() -> None:
+    records = [*live("1", "2"), stage("3"), step("rollback", "done", "1", "2"), step("restart", "done", "1", "1"), stage("4")]
+    assert journal.fold(records).staged == ("2", "3", "1", "4")
+    assert journal.fold([*records, step("restart", "done", "1", "1"), step("activate", "reverted", "3", "1")]).staged == ("2", "3", "1", "4")
+    assert journal.fold([*records, step("activate", "done", "5", "1")]).staged == ("2", "3", "1", "4"), "it is not on the host"
 
 
 def test_the_live_record_survives_a_restart() -> None:
@@ -144,6 +166,44 @@ def test_a_torn_tail_loses_no_whole_record(tmp_path_factory: pytest.TempPathFact
     assert [record["release"] for record in journal.read(path)] == [*releases, "last"]
 
 
+@pytest.mark.parametrize(
+    ("module", "name"), [(system, "line_start"), (system, "write_all"), (shutil, "copyfile")], ids=["looks for the end", "writes", "shortens"]
+)
+def test_two_who_write_at_a_time_lose_no_record(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> None:
+    """The second one comes when the first has looked for the end, is about to write, or is about to replace a journal that has grown long."""
+    monkeypatch.setattr(journal, "LONG", 0)
+    path = str(tmp_path / "journal.jsonl")
+    second = threading.Thread(target=lambda: journal.append(path, stage("a longer name than the other's")))
+    journal.append(path, stage("first"))
+    real = getattr(module, name)
+
+    def interrupted(*given: Any) -> Any:
+        found = real(*given) if name == "line_start" else None
+        if second.ident is None:
+            second.start()
+            # Let in, it is done within a few milliseconds; shut out, it is after this one.
+            second.join(0.2)
+        return found if name == "line_start" else real(*given)
+
+    monkeypatch.setattr(module, name, interrupted)
+    if name == "copyfile":
+        journal.rotate(path)
+    else:
+        journal.append(path, stage("b"))
+    second.join(30)
+    expected = {"first", "a longer name than the other's", *([] if name == "copyfile" else ["b"])}
+    assert set(journal.fold(journal.read(path)).staged) == expected
+
+
+@pytest.mark.parametrize("line", ["not json", '["done"]', "\udcff"])
+def test_a_line_that_cannot_be_read_is_named(tmp_path: pathlib.Path, line: str) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal.append(str(path), stage("1"))
+    path.write_text(f"{path.read_text()}{line}\n", errors="surrogateescape")
+    with pytest.raises(HostError, match=r"journal\.jsonl is no journal \(line 2.*mend or remove that line"):
+        journal.read(str(path))
+
+
 def test_a_record_is_one_line_with_its_time(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal.append(str(path), stage("1"))
@@ -160,14 +220,14 @@ RECORDS = st.lists(
         st.builds(
             step,
             st.sampled_from(["activate", "rollback", "restart", "retire"]),
-            st.sampled_from([*journal.STEPS, *journal.ENDS]),
+            st.sampled_from([*journal.STEPS, "revert", *journal.ENDS]),
             RELEASES,
             RELEASES | st.none(),
         ),
         st.builds(
             ran,
             st.sampled_from(["activate", "rollback", "restart", "retire"]),
-            st.sampled_from([*journal.STEPS, *journal.ENDS]),
+            st.sampled_from([*journal.STEPS, "revert", *journal.ENDS]),
             RELEASES,
             RELEASES | st.none(),
             st.none() | st.sampled_from("pq"),

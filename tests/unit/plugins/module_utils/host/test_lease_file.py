@@ -98,6 +98,7 @@ def test_everybody_reads_it_only_root_can_hold_it_and_showing_makes_no_file(tmp_
         "shop.json": 0o644,
         "shop.lock": 0o600,
         "shop.history.jsonl": 0o600,
+        "shop.history.jsonl.lock": 0o600,
         "reserve": 0o600,
     }
 

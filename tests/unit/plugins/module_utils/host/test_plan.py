@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.tossable.fleet.plugins.module_utils.host import plan
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
-from ansible_collections.tossable.fleet.plugins.module_utils.host.journal import STEPS, Flight, HostState
+from ansible_collections.tossable.fleet.plugins.module_utils.host.journal import STEPS, Flight, HostState, fold
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +18,11 @@ def state(*history: str, staged: tuple[str, ...] | None = None, bad: str = "", f
 def test_only_a_release_that_proved_healthy_is_kept_when_a_transaction_was_cut_short(step: str) -> None:
     mend = plan.mend(Flight("run", step, "2", "1", "new", "old"))
     assert mend == (plan.Mend(True, "2", "new") if step == "ready" else plan.Mend(False, "1", "old"))
+
+
+@pytest.mark.parametrize("step", ["revert", "ready"])
+def test_the_way_back_is_never_turned_round(step: str) -> None:
+    assert plan.mend(Flight("run", step, "2", "1", "new", "old", reverting=True)) == plan.Mend(False, "1", "old")
 
 
 def test_a_first_release_that_was_cut_short_goes_back_to_nothing() -> None:
@@ -49,6 +54,14 @@ def test_the_live_and_the_last_good_release_are_never_pruned(history: list[str],
 
 def test_bad_releases_go_first_then_the_oldest() -> None:
     assert plan.to_prune(state("1", "2", "3", "4", staged=("1", "2", "x", "3", "4"), bad="x"), 3) == ["x", "1"]
+
+
+def test_what_waits_to_be_deployed_is_not_pruned_ahead_of_what_was_live_before() -> None:
+    records: list[dict[str, object]] = [{"kind": "stage", "step": "done", "release": release} for release in "abcd"]
+    records += [{"kind": "activate", "step": "done", "release": release} for release in "bca"]
+    records.append({"kind": "stage", "step": "done", "release": "e"})
+    lived = fold(records)
+    assert [plan.to_prune(lived, keep) for keep in (5, 4, 3, 1)] == [[], ["d"], ["d", "b"], ["d", "b", "e"]]
 
 
 def test_drift_is_told_in_words() -> None:
