@@ -246,6 +246,24 @@ def test_a_host_whose_program_was_killed_takes_it_back_or_finishes_it(fleet: Fle
     fleet.settled("1.1.0")
 
 
+@long
+@pytest.mark.torture
+@pytest.mark.parametrize("moment", sample([Moment(step, 1) for step in journal.BACK_STEPS], 1), ids=str)
+def test_a_host_whose_program_was_killed_on_the_way_back_ends_on_the_release_before(fleet: Fleet, moment: Moment) -> None:
+    """The release that did not become healthy stays bad, whoever took it back."""
+    with tortured("program killed on a host", f"going back: {moment.task}") as case:
+        watched = when("app1", moment.task, kill=True)
+        done = fleet.play("deploy.yml", "-e", "version=6.6.6", "-e", "force='for this test'")
+        assert watched() == 0, f"no program was found to kill at {moment}"
+        assert done.code == 2, done.output
+        serving(fleet)
+    case.passed()
+    fleet.settled("1.0.0")
+    again = fleet.play("deploy.yml", "-e", "version=6.6.6")
+    assert again.code == 2
+    assert "is known to be bad" in again.message(), again.output
+
+
 @pytest.mark.skipif(not TORTURE, reason="a minute for each step: make torture-release")
 @pytest.mark.torture
 @pytest.mark.parametrize("moment", [Moment(step, 1) for step in journal.STEPS], ids=str)

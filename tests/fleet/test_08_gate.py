@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from conftest import Fleet, long, under_load
 
 BAKE = ("-e", '{"rollout_bake_seconds": 60, "rollout_look_seconds": 2, "rollout_on_inconclusive": "stop"}')
@@ -28,6 +30,20 @@ def test_a_release_that_fails_some_requests_is_stopped_by_the_gate(fleet: Fleet)
     again = fleet.play("deploy.yml", "-e", "version=5.0.0")
     assert again.code == 2
     assert "is known to be bad" in again.message()
+
+
+@long
+def test_every_host_of_a_wave_goes_back_also_where_the_gate_itself_breaks(fleet: Fleet) -> None:
+    """A setting that cannot be read any more once the second wave has switched; the task that reads it runs on one host for all."""
+    fleet.built("1.8.0", "")
+    broken = "{{ [] if (__release_gate.readings | last | default({})).new | default([]) | length > 1 else 50 }}"
+    options = {"version": "1.8.0", "force": "for this test", "rollout_waves": [1, 3], "rollout_min_healthy": 1, "rollout_latency_harm": broken}
+    done = fleet.play("deploy.yml", "-e", json.dumps(options), *SHORT_BAKE)
+    assert done.code == 2, done.output
+    assert "Every host that had been switched is back" in done.message(), done.output
+    touched = [host for host, text in fleet.journal("storefront").items() if "-activate-1.8.0-" in text]
+    assert touched == fleet.hosts()
+    fleet.settled("1.0.0")
 
 
 @long

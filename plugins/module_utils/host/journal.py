@@ -31,6 +31,8 @@ Record = dict[str, Any]
 LONG, KEEP = 2000, 500
 #: Steps in the order a transaction takes them; each is journalled before it is done.
 STEPS = ("begin", "drain", "maint", "switch", "restart", "healthy", "ready")
+#: Steps of the way back from a release that did not become healthy; this `ready` is that of the release before.
+BACK_STEPS = ("revert", "ready")
 #: Records that end a transaction: it holds; the release was bad and the previous one is back, or could not be put back; or it was
 #: given up before anything was switched, which says nothing about the release. One that was cut short and taken back by whoever
 #: found it is marked ``mended``: that says nothing about the release either. That it is bad is on record from ``revert`` on, the step
