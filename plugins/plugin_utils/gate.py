@@ -26,6 +26,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from . import gate_series
+
 Word = Literal["pass", "fail", "inconclusive"]
 
 #: Alternatives that the tests bet on: how much worse than tolerated the new side is, as a share of its requests.
@@ -511,11 +513,11 @@ def condense(
     backend: str,
     at: float,
     new: Sequence[str],
-    measures: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+    measures: Mapping[str, Mapping[str, gate_series.Figures]] | None = None,
 ) -> dict[str, Any]:
     """A reading as plain data, to be kept between tasks: counters by balancer and server, and which hosts ran the new release from then on.
 
-    ``measures`` are further measures' counters since whenever they began: {name: {host: (events, total)}}.
+    ``measures`` are further measures' counters since whenever they began: {name: {host: figures}}, see `gate_series.Figures`.
     """
     found: dict[str, Any] = {}
     for name, balancer in balancers.items():
@@ -551,12 +553,6 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any], same_process
     )
 
 
-def _grown(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """Events and total between two figures, from 0 where they began anew; nothing where there would be more events than there were occasions."""
-    events, total = after if after[1] < before[1] or after[0] < before[0] else (after[0] - before[0], after[1] - before[1])
-    return (events, total) if 0 <= events <= total else (0.0, 0.0)
-
-
 def baseline_of(reading: Mapping[str, Any]) -> Side:
     """All that a reading has counted since its balancers began to count."""
     total = Side()
@@ -573,7 +569,7 @@ def looks(readings: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[L
     whole time since: on both sides alike. Raises ValueError where readings are not in the order of time.
     """
     last: dict[tuple[str, str], tuple[Mapping[str, Any], Any, bool]] = {}
-    counted: dict[tuple[str, str], tuple[Sequence[float], bool]] = {}
+    counted: dict[tuple[str, str], gate_series.Known] = {}
     found = []
     times = [reading["at"] for reading in readings]
     if times != sorted(times):
@@ -598,10 +594,8 @@ def looks(readings: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[L
                 figures, is_new = by_host.get(host), host in reading["new"]
                 if figures is None:
                     continue
-                earlier = counted.get((name, host))
-                if earlier and earlier[1] == is_new:
-                    sides[is_new] += Side(measures={name: _grown(earlier[0], figures)})
-                counted[name, host] = (figures, is_new)
+                grown, counted[name, host] = gate_series.grown(counted.get((name, host)), figures, is_new)
+                sides[is_new] += Side(measures={name: grown})
         if number:
             found.append(Look(sides[True], sides[False], any(host not in reading["new"] for host in hosts), wave))
     return found
