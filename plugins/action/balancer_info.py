@@ -35,4 +35,7 @@ class ActionModule(ActionBase):
         except AnsibleConnectionFailure as error:
             return {**result, "reachable": False, "trouble": f"The host cannot be reached: {str(error).strip()}"}
         result["trouble"] = haproxy.trouble(done["rc"], done["stdout"], done["stderr"], given["socket"])
-        return result if result["trouble"] else {**result, **haproxy.parse(done["stdout"])}
+        try:
+            return result if result["trouble"] else {**result, **haproxy.parse(done["stdout"])}
+        except ValueError as error:
+            return {**result, "trouble": str(error)}

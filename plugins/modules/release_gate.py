@@ -90,7 +90,10 @@ options:
         description: Address of a Prometheus server, for example V(http://ops1:9090).
         type: str
       events:
-        description: Query for the counter of events of each host, for example V(shop_payments_failed_total).
+        description:
+          - Query for the counter of events of each host, for example V(shop_payments_failed_total).
+          - A host may have several series, each is counted by itself. A query must not sum over what comes and goes, such as processes or load
+            balancers, since a sum that falls looks like a counter that began anew. Sum away other labels (paths, say) to keep readings small.
         type: str
       total:
         description: Query for the counter of occasions of each host, for example V(shop_payments_total).

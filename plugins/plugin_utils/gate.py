@@ -26,6 +26,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from . import gate_series
+
 Word = Literal["pass", "fail", "inconclusive"]
 
 #: Alternatives that the tests bet on: how much worse than tolerated the new side is, as a share of its requests.
@@ -521,13 +523,13 @@ def condense(
     backend: str,
     at: float,
     new: Sequence[str],
-    measures: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+    measures: Mapping[str, Mapping[str, gate_series.Figures]] | None = None,
     lost: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A reading as plain data, to be kept between tasks: counters by balancer and server, and which hosts ran the new release from then on.
 
     ``lost`` are hosts that are dead by then: none of them runs anything any more.
-    ``measures`` are further measures' counters since whenever they began: {name: {host: (events, total)}}.
+    ``measures`` are further measures' counters since whenever they began: {name: {host: figures}}, see `gate_series.Figures`.
     """
     found: dict[str, Any] = {}
     for name, balancer in balancers.items():
@@ -564,12 +566,6 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any], same_process
     )
 
 
-def _grown(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """Events and total between two figures, from 0 where they began anew; nothing where there would be more events than there were occasions."""
-    events, total = after if after[1] < before[1] or after[0] < before[0] else (after[0] - before[0], after[1] - before[1])
-    return (events, total) if 0 <= events <= total else (0.0, 0.0)
-
-
 def baseline_of(reading: Mapping[str, Any]) -> Side:
     """All that a reading has counted since its balancers began to count."""
     total = Side()
@@ -587,7 +583,7 @@ def looks(readings: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[L
     where readings are not in the order of time.
     """
     last: dict[tuple[str, str], tuple[Mapping[str, Any], Any, bool]] = {}
-    counted: dict[tuple[str, str], tuple[Sequence[float], bool]] = {}
+    counted: dict[tuple[str, str], gate_series.Known] = {}
     found = []
     times = [reading["at"] for reading in readings]
     if times != sorted(times):
@@ -605,19 +601,17 @@ def looks(readings: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[L
                 is_new = host in reading["new"]
                 known = last.get((name, host))
                 if known and known[2] == is_new:
-                    grown = difference(known[0], counters, known[1] == balancer["pid"])
-                    sides[is_new] += grown
-                    arrived += grown.requests if host in newcomers else 0
+                    since = difference(known[0], counters, known[1] == balancer["pid"])
+                    sides[is_new] += since
+                    arrived += since.requests if host in newcomers else 0
                 last[name, host] = (counters, balancer["pid"], is_new)
         for name, by_host in reading.get("measures", {}).items():
             for host in hosts:
                 figures, is_new = by_host.get(host), host in reading["new"]
                 if figures is None:
                     continue
-                earlier = counted.get((name, host))
-                if earlier and earlier[1] == is_new:
-                    sides[is_new] += Side(measures={name: _grown(earlier[0], figures)})
-                counted[name, host] = (figures, is_new)
+                grown, counted[name, host] = gate_series.grown(counted.get((name, host)), figures, is_new)
+                sides[is_new] += Side(measures={name: grown})
         if number:
             found.append(Look(sides[True], sides[False], old_left(readings[number - 1], hosts), wave, arrived))
     return found

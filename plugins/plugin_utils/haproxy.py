@@ -74,7 +74,7 @@ def command(socket: str, timeout_seconds: int) -> str:
 def trouble(rc: int, stdout: str, stderr: str, socket: str) -> str | None:
     """Why there is no answer, in words and with what was found; None when there is one."""
     found = "\n".join([*stdout.strip().splitlines(), *stderr.strip().splitlines()][-12:])
-    if rc == 0 and _section(stdout, "# pxname,"):
+    if rc == 0 and any(line.startswith("# pxname,") for line in stdout.splitlines()):
         return None
     said = {
         NO_SOCAT: "socat is not installed, so HAProxy's admin socket cannot be asked. Run site.yml for this host.",
@@ -89,13 +89,13 @@ def parse(text: str) -> dict[str, Any]:
     """The answers to `COMMANDS` as {"process": {...}, "backends": {backend: {server: {...}}}, "frontends": {name: {...}}, "maintenance": {...}}.
 
     Numbers are ints; what HAProxy leaves empty is None. Times are seconds, except those whose name ends in _ms.
-    Raises ValueError where the text holds no statistics.
+    Raises ValueError where the text holds no statistics, or breaks off in them.
     """
-    stat = _section(text, "# pxname,")
+    stat = _whole(text, "# pxname,")
     if not stat:
         raise ValueError("no line '# pxname,...' in HAProxy's answer")
     rows = list(csv.DictReader([stat[0].removeprefix("# "), *stat[1:]]))
-    states = {(row["be_name"], row["srv_name"]): row for row in _words(_section(text, "# be_id "))}
+    states = {(row["be_name"], row["srv_name"]): row for row in _words(_whole(text, "# be_id "))}
     latency = _latency(_section(text, f"# table: {LATENCY_TABLE},"))
     backends: dict[str, dict[str, Any]] = {row["pxname"]: {} for row in rows if row["svname"] == "BACKEND" and row["pxname"] != LATENCY_TABLE}
     for row in rows:
@@ -118,6 +118,15 @@ def _section(text: str, start: str) -> list[str]:
         if line.startswith(start):
             return [line, *_until_empty(lines)]
     return []
+
+
+def _whole(text: str, start: str) -> list[str]:
+    """The same, of a section whose end has come; raises ValueError where it breaks off: what is missing would pass for what is not there."""
+    lines = _section(text, start)
+    if lines and text.splitlines()[-len(lines) :] == lines:
+        found = f"the last line below '{start}...' is {lines[-1][:80]!r}"
+        raise ValueError(f"HAProxy's answer breaks off, {found}: HAProxy ended meanwhile, or was slower than `timeout` allows. Ask again.")
+    return lines
 
 
 def _until_empty(lines: Iterator[str]) -> Iterator[str]:

@@ -174,7 +174,10 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]  # irc has no typ
     def _runs(self) -> list[dict[str, Any]]:
         # The lock first: a run writes its end before it frees it.
         lock = self._lock()
-        return words.runs(self._records(), self.settings["app"], lock, datetime.now(tz=UTC))
+        return self._runs_by(lock, datetime.now(tz=UTC))
+
+    def _runs_by(self, lock: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
+        return words.runs(self._records(), self.settings["app"], self.settings["environment"], lock, now)
 
     def _known(self, verb: str, rest: Sequence[str]) -> list[str]:
         now, found = datetime.now(tz=UTC), self._runs()
@@ -234,7 +237,7 @@ class Robot(irc.bot.SingleServerIRCBot):  # type: ignore[misc]  # irc has no typ
         except OSError:
             stat = None
         if stat != self.looked_at or stat is None:
-            self.looked_at, self.unended = stat, words.runs(self._records(), self.settings["app"], lock, now)
+            self.looked_at, self.unended = stat, self._runs_by(lock, now)
         self.unended = alerts.unended(self.unended, lock, now)
         return self.unended
 

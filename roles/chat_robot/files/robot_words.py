@@ -126,22 +126,28 @@ def read_lock(path: Path) -> dict[str, Any]:
     return {"lease": lease if isinstance(lease, dict) else None}
 
 
-def runs(records: Sequence[Mapping[str, Any]], app: str, lock_now: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
-    """What became of each run of the application, in the order of their starts.
+def runs(records: Sequence[Mapping[str, Any]], app: str, environment: str, lock_now: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
+    """What became of each run of the application in this environment, in the order of their starts.
 
     One that has no end is under way as long as no other one has started since and it has its lock, where that is known, else it was interrupted.
     """
+    mine = [record for record in records if (record.get("application"), record.get("environment")) == (app, environment)]
+    # By what they say, not by the ledger's order: a record that could not be written in time is appended when it can be.
+    started = sorted((record for record in mine if record.get("event") == "started"), key=_at)
+    newest = _at(started[-1]) if started else ""
     found: dict[str, dict[str, Any]] = {}
-    for record in records:
-        if record.get("application") != app or record.get("event") not in ("started", "ended"):
-            continue
-        run = found.setdefault(record["run"], {"outcome": "running", "began": str(record.get("at", ""))})
+    for record in [*started, *(record for record in mine if record.get("event") == "ended")]:
+        run = found.setdefault(record["run"], {"outcome": "running", "began": _at(record)})
         run.update({name: value for name, value in record.items() if name not in ("event", "schema")})
-    listed = list(found.values())
+    listed = sorted(found.values(), key=lambda run: str(run["began"]))
     for run in listed:
-        if run["outcome"] == "running" and (run is not listed[-1] or not may_run(run["run"], lock_now, now)):
+        if run["outcome"] == "running" and (run["began"] < newest or not may_run(run["run"], lock_now, now)):
             run["outcome"] = "interrupted"
     return listed
+
+
+def _at(record: Mapping[str, Any]) -> str:
+    return str(record.get("at", ""))
 
 
 def may_run(run: str, lock_now: Mapping[str, Any], now: datetime) -> bool:

@@ -138,7 +138,7 @@ def test_what_became_of_each_run() -> None:
         {"event": "noted", "kind": "refused", "run": "", "application": "storefront"},
         *lines("run-4", "2026-11-25T10:11:30.000Z", None, version="1.2.0"),
     ]
-    found = words.runs(records, "storefront", {}, NOW)
+    found = words.runs(records, "storefront", "lab", {}, NOW)
     assert [(run["run"], run["outcome"]) for run in found] == [
         ("run-1", "deployed"),
         ("run-2", "interrupted"),
@@ -168,7 +168,7 @@ MADE = st.tuples(st.sampled_from(KINDS), st.sampled_from(["deployed", "rolled_ba
 def test_what_went_live_is_counted_not_what_took_it_back() -> None:
     kinds = [("deploy", "deployed"), ("deploy", "rolled_back"), ("rollback", "rolled_back"), ("contract", "deployed"), ("reconcile", "deployed")]
     records = [one for at, (kind, outcome) in enumerate(kinds) for one in lines(f"run-{at}", f"2026-11-25T10:0{at}:00.000Z", outcome, kind=kind)]
-    found = words.runs(records, "storefront", {}, NOW)
+    found = words.runs(records, "storefront", "lab", {}, NOW)
     assert words.status(found, NOW)[1] == "1 in the last 7 days"
     assert words.deploys(found, ["7d"], NOW)[0] == "1 in the last 7 days: ada 1"
 
@@ -182,7 +182,7 @@ def test_robot_page_and_footer_count_the_same(made: list[tuple[str, str | None, 
         for one in lines(f"run-{at}", moments[at], outcome, kind=kind, on_behalf_of=f"p{at % 2}")
     ]
     known = ledger.read(ledger.Known(), "".join(f"{json.dumps(record)}\n" for record in records).encode())
-    found = words.runs(records, "storefront", {}, NOW)
+    found = words.runs(records, "storefront", "lab", {}, NOW)
     week = telling.lately(known.runs, NOW.timestamp())
     people = ", ".join(f"{person.account} {person.times}" for person in telling.people(week))
     assert words.status([*found, {"run": "x", "outcome": "running"}], NOW)[1] == f"{len(week)} in the last 7 days"
@@ -203,17 +203,31 @@ def test_robot_page_and_footer_count_the_same(made: list[tuple[str, str | None, 
 )
 def test_a_run_without_an_end_and_without_its_lock_was_interrupted(lock: dict[str, Any], outcome: str) -> None:
     records = [*lines("run-1", "2026-11-25T09:00:00.000Z", None), *lines("run-2", "2026-11-25T10:00:00.000Z", None)]
-    assert [run["outcome"] for run in words.runs(records, "storefront", lock, NOW)] == ["interrupted", outcome]
+    assert [run["outcome"] for run in words.runs(records, "storefront", "lab", lock, NOW)] == ["interrupted", outcome]
+
+
+def test_a_record_that_was_appended_late_is_told_at_its_time() -> None:
+    records = [*lines("run-2", "2026-11-25T10:00:00.000Z", None, version="1.5"), *lines("run-1", "2026-11-24T09:00:00.000Z", version="1.4")]
+    lock = {"lease": {"owner": {"run": "run-2"}, "until": "2026-11-25T10:13:00Z"}}
+    for written in (records, records[::-1]):
+        found = words.runs(written, "storefront", "lab", lock, NOW)
+        assert [(run["run"], run["outcome"]) for run in found] == [("run-1", "deployed"), ("run-2", "running")]
+        assert "deploy storefront 1.5 in lab under way" in words.status(found, NOW)[0]
+
+
+def test_runs_of_another_environment_are_none_of_the_robots() -> None:
+    records = [*lines("run-1", "2026-11-25T10:00:00.000Z", None), *lines("run-2", "2026-11-25T10:01:00.000Z", environment="staging")]
+    assert [(run["run"], run["outcome"]) for run in words.runs(records, "storefront", "lab", {}, NOW)] == [("run-1", "running")]
 
 
 def test_the_end_of_an_order_is_what_the_ledger_says_of_its_run() -> None:
     wish = words.Order("deploy", "1.1.0", "x")
-    made = words.runs(lines("run-1", "2026-11-25T10:00:00.000Z", "rolled_back", cause="failed on app1: sick"), "storefront", {}, NOW)
+    made = words.runs(lines("run-1", "2026-11-25T10:00:00.000Z", "rolled_back", cause="failed on app1: sick"), "storefront", "lab", {}, NOW)
     assert words.ended(wish, "sick", made, NOW).startswith(
         "deploy storefront 1.1.0 in lab rolled back after 41 s, by robot on behalf of ada: failed on"
     )
     for lock in ({}, {"lease": None}):
-        begun = words.runs(lines("run-1", "2026-11-25T10:00:00.000Z", None), "storefront", lock, NOW)
+        begun = words.runs(lines("run-1", "2026-11-25T10:00:00.000Z", None), "storefront", "lab", lock, NOW)
         assert words.ended(wish, "killed", begun, NOW) == "deploy 1.1.0 failed: killed"
     assert words.ended(wish, "", [], NOW) == "deploy 1.1.0 ended well"
 
@@ -375,9 +389,9 @@ def test_an_interrupted_run_and_a_flag_past_its_end_are_alerts_and_nothing_else(
         *lines("run-2", "2026-11-25T10:00:00.000Z", "failed"),
         *lines("run-3", "2026-11-25T10:10:00.000Z", None),
     ]
-    under_way = words.runs(records, "storefront", {"lease": {"owner": {"run": "run-3"}, "until": "2026-11-25T10:13:00Z"}}, NOW)
+    under_way = words.runs(records, "storefront", "lab", {"lease": {"owner": {"run": "run-3"}, "until": "2026-11-25T10:13:00Z"}}, NOW)
     assert list(seen(*under_way, until="2026-11-25T10:12:01Z")) == ["run run-1"]
-    found = seen(*words.runs(records, "storefront", {"lease": None}, NOW), until="2026-11-25T10:12:00Z")
+    found = seen(*words.runs(records, "storefront", "lab", {"lease": None}, NOW), until="2026-11-25T10:12:00Z")
     assert list(found) == ["run run-1", "run run-3", "flag checkout 2026-11-25T10:12:00Z"]
     assert found["run run-3"] == "alert: deploy storefront 1.1.0 in lab interrupted, by robot on behalf of ada (2 minutes ago, run run-3)"
     assert found["flag checkout 2026-11-25T10:12:00Z"] == (
@@ -389,7 +403,7 @@ def test_an_interrupted_run_and_a_flag_past_its_end_are_alerts_and_nothing_else(
 def test_a_run_loses_its_lock_without_a_word_in_the_ledger() -> None:
     records = [*lines("run-1", "2026-11-25T09:00:00.000Z"), *lines("run-2", "2026-11-25T10:00:00.000Z", None)]
     lock = {"lease": {"owner": {"run": "run-2"}, "until": "2026-11-25T10:13:00Z"}}
-    open_ones = alerts.unended(words.runs(records, "storefront", lock, NOW), lock, NOW)
+    open_ones = alerts.unended(words.runs(records, "storefront", "lab", lock, NOW), lock, NOW)
     assert [(run["run"], run["outcome"]) for run in open_ones] == [("run-2", "running")]
     for lock_now, now in ((lock, NOW + timedelta(minutes=1)), ({"lease": None}, NOW)):
         (run,) = alerts.unended(open_ones, lock_now, now)

@@ -97,6 +97,15 @@ def test_what_is_no_answer_is_refused(text: str) -> None:
         haproxy.parse(text)
 
 
+@pytest.mark.parametrize("last", ["b,s0,0,0,0,", "b,s1,", " s2 127.0.0.1 "])
+def test_an_answer_that_breaks_off_is_refused(answer: str, last: str) -> None:
+    """In the middle of a line or after one, in the statistics or in the states of servers."""
+    cut = answer[: answer.index(last) + len(last)]
+    for text in (cut, cut.rpartition("\n")[0] + "\n"):
+        with pytest.raises(ValueError, match=r"breaks off.*Ask again"):
+            haproxy.parse(text)
+
+
 def test_a_good_answer_is_no_trouble(answer: str) -> None:
     assert haproxy.trouble(0, answer, "", "/s") is None
 
