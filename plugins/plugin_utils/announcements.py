@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-#: A line of IRC holds 512 bytes, with the sender's name and the channel.
+#: Bytes: a line of IRC holds 512 of them, with the sender's name and the channel.
 LONGEST = 380
 _KEYS = ("to", "events", "name")
 
@@ -103,8 +103,8 @@ def line(story: Mapping[str, Any], event: Mapping[str, Any]) -> str:
         head = f"flags in {story['environment']}:" if story["kind"] == "flag" else f"{head}:"
     tail = f" (run {story['run']})"
     said = _clean(f"{head} {_WORDS[event['event']](story, event)}")
-    room = LONGEST - len(tail)
-    return (said if len(said) <= room else said[: room - 3] + "...") + tail
+    raw, room = said.encode(), LONGEST - len(tail.encode())
+    return (said if len(raw) <= room else raw[: room - 3].decode(errors="ignore") + "...") + tail
 
 
 def outcome(kind: str, aborted: Mapping[str, Any], ended: bool, switched: bool, stranded: bool) -> str:

@@ -11,6 +11,8 @@ import subprocess
 import time
 from typing import Any
 
+from .terminal import printable
+
 #: Commits of each direction that are named.
 NAMED = 20
 #: Commits of each direction that are told with their author and time, for the ledger.
@@ -59,9 +61,9 @@ def _range(source: str, end: float, without: str, within: str) -> dict[str, Any]
     lines = [line.split("\0", 4) for line in told.split("\n") if line]
     return {
         "count": int(count),
-        "first": [_printable(f"{short} {subject}") for short, _commit, _author, _at, subject in lines[:NAMED]],
+        "first": [printable(f"{short} {subject}")[:WIDTH] for short, _commit, _author, _at, subject in lines[:NAMED]],
         "list": [
-            {"commit": commit, "author": _printable(author), "at": _moment(int(at)), "subject": _printable(subject)}
+            {"commit": commit, "author": printable(author)[:WIDTH], "at": _moment(int(at)), "subject": printable(subject)[:WIDTH]}
             for _short, commit, author, at, subject in lines
         ],
     }
@@ -69,11 +71,6 @@ def _range(source: str, end: float, without: str, within: str) -> dict[str, Any]
 
 def _moment(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(seconds))
-
-
-def _printable(line: str) -> str:
-    """A commit's subject is anybody's text: nothing of it may steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in line)[:WIDTH]
 
 
 def _git(source: str, end: float, *words: str) -> str | None:

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import terminal
+
 #: Extra variables whose values are told; of all others only the names are, because any of them may be a secret.
 HARMLESS = ("version", "app", "target", "reason", "by", "force", "state", "flag")
 #: Options of the command that are told, by the name that Ansible has for them.
@@ -51,13 +53,13 @@ def ended(host: str, task: str, action: str, status: str, seconds: float, result
         status,
         round(seconds, 3),
         message(result) if wanted and not (status in ("ok", "changed") and "results" in result) else HIDDEN if hidden else "",
-        tuple(str(line) for line in evidence) if wanted and isinstance(evidence, list) else (),
-        {} if hidden or not action.startswith(_FLEET) else _told(action.removeprefix(_FLEET), result),
+        tuple(terminal.lines(str(line)) for line in evidence) if wanted and isinstance(evidence, list) else (),
+        {} if hidden or not action.startswith(_FLEET) else terminal.harmless(_told(action.removeprefix(_FLEET), result)),
     )
 
 
 def message(result: Mapping[str, Any]) -> str:
-    """What a result says, without blanks at its ends; for a loop, what each item that failed says."""
+    """What a result says, without blanks at its ends and harmless to a terminal; for a loop, what each item that failed says."""
     items = result.get("results")
     if isinstance(items, list):
         said = [one for item in items if isinstance(item, Mapping) and (item.get("failed") or item.get("unreachable")) and (one := _item(item))]
@@ -68,12 +70,12 @@ def message(result: Mapping[str, Any]) -> str:
     trouble = str(result.get("stderr") or result.get("module_stderr") or result.get("stdout") or "").strip()
     if trouble and trouble not in text and result.get("rc"):
         text = f"{text}\n{trouble}"
-    return text.strip()[:LONGEST]
+    return terminal.lines(text.strip()[:LONGEST])
 
 
 def _item(item: Mapping[str, Any]) -> str:
     said = HIDDEN if "censored" in item else message(item)
-    return said if "censored" in item or not isinstance(item.get("item"), str) else f"{item['item']}: {said}"
+    return said if "censored" in item or not isinstance(item.get("item"), str) else f"{terminal.lines(item['item'])}: {said}"
 
 
 def _told(action: str, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,8 +145,15 @@ def test_a_person_behind_a_robot_is_named() -> None:
 def test_a_line_is_one_short_line_and_ends_with_the_run(by: str, reason: str) -> None:
     line = said({"event": "ended", "aborted": {"host": "app1", "reason": reason}, "well": False, "switched": True, "stranded": False}, by=by)
     assert line.isprintable()
-    assert len(line) <= announcements.LONGEST
+    assert len(line.encode()) <= announcements.LONGEST
     assert line.endswith("(run 20261125T100000Z-abcdef)")
+
+
+def test_a_line_is_cut_by_its_bytes_and_at_a_whole_letter() -> None:
+    line = said({"event": "started", "hosts": {}, "waves": [], "release": "1.1.0-00000000"}, reason="Проверка " * 30)
+    assert 370 < len(line.encode()) <= announcements.LONGEST
+    assert "\ufffd" not in line
+    assert line.endswith("... (run 20261125T100000Z-abcdef)")
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=6))

@@ -55,6 +55,22 @@ def test_a_failure_is_what_where_and_the_last_log_lines() -> None:
     ]
 
 
+def test_what_hosts_say_does_not_steer_the_terminal() -> None:
+    msg = "last answer: 500 \x1b]0;x\x07\n\tat checkout"
+    event = seen("tossable.fleet.release", "failed", msg=msg, evidence=["log \x1b[2J", "\tline"], notes=["\x1b[31mred"])
+    assert rollout.event(event, "")[1:] == [
+        "            last answer: 500 ?]0;x?",
+        "                    at checkout",
+        "            | log ?[2J",
+        "            |         line",
+    ]
+    loop = seen("ansible.builtin.command", "failed", results=[{"failed": True, "item": "\x1b[2J", "msg": "\x9b2J"}])
+    assert rollout.event(loop, "")[1:] == ["            ?[2J: ?2J"]
+    switched = seen("tossable.fleet.release", "changed", steps=STEPS, notes=["\x1b[31mred"])
+    assert rollout.event(switched, "")[1:] == ["            ! ?[31mred"]
+    assert rollout.event(seen("tossable.fleet.release_gate", verdict="pass", line="pass\x1b[2J"), "") == ["gate        pass?[2J"]
+
+
 def test_a_word_never_runs_into_what_follows() -> None:
     (head, *_rest) = rollout.event(seen("tossable.fleet.release", "unreachable", msg="no route to host"), "")
     assert head == "unreachable app1: Task"
