@@ -84,10 +84,13 @@ options:
   run:
     description: Id of this run, as M(tossable.fleet.deployment_lock) returned it. Default is a new one.
     type: str
-  continues:
-    description: Id of a run of the same kind that was cut short, so that a rollback without a version goes on to where that one went.
-    type: str
-    default: ''
+  unfinished:
+    description:
+      - Ids of the runs about the same that were cut short just before, as M(tossable.fleet.deployment_lock) returned them. A rollback without a
+        version goes on to where they went; a deployment that fails brings back also what they have switched.
+    type: list
+    elements: str
+    default: []
   by:
     description: Who orders it. Default is the account and host name of the controller.
     type: str
@@ -267,7 +270,8 @@ hosts:
   description:
     - For each host the release it comes C(from), the one it goes C(to), whether that C(changes) anything, and its C(wave), from 1.
     - C(origin) is the release that it goes back to where the deployment fails. That is what it runs, or what it ran before, where a deployment
-      that was cut short has brought it the wanted one already.
+      that is known to be unfinished has brought it the wanted one already. It is one of O(unfinished), or has left a host of its own on the release
+      before and nothing was signed since.
   returned: when the version is known
   type: dict
 changes:
