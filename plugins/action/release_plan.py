@@ -56,8 +56,9 @@ _SPEC = {
     "by": {"type": "str"},
     "reason": {"type": "str", "default": ""},
     "force": {"type": "str", "default": ""},
-    "windows": {"type": "list", "elements": "dict", "default": []},
-    "freezes": {"type": "list", "elements": "dict", "default": []},
+    # Raw, because a rollback goes on whatever they are; what is wrong with their shape is told in words.
+    "windows": {"type": "raw", "default": []},
+    "freezes": {"type": "raw", "default": []},
     "timezone": {"type": "str", "default": "UTC"},
     "override": {"type": "str", "default": ""},
     "migrations": {"type": "dict"},
@@ -143,11 +144,13 @@ def _hosts(given: dict[str, Any], obstacles: list[str]) -> _Hosts:
 
 
 def _untimely(given: dict[str, Any]) -> list[str]:
-    """Windows and freezes that stand in the way; the way back is always open."""
+    """Windows and freezes that stand in the way of a deployment; the way back is always open, also where they make no sense."""
     obstacles: list[str] = []
+    if given["kind"] != "deploy":
+        return obstacles
     with _noting(obstacles):
         untimely = windows.obstacles(datetime.now(tz=UTC), given["windows"], given["freezes"], given["timezone"])
-        obstacles += untimely if given["kind"] == "deploy" and not given["override"] else []
+        obstacles += [] if given["override"] else untimely
     return obstacles
 
 

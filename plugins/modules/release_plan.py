@@ -106,13 +106,12 @@ options:
     description:
       - When deployments are wanted, each with C(from) and C(to) as times of day and, where not every day, C(days) out of
         C(mon) to C(sun). One that does not end after its beginning goes on past midnight. Empty for any time.
-    type: list
-    elements: dict
+      - Only a deployment looks at them, and at O(freezes) and O(timezone). What makes no sense stands in its way.
+    type: raw
     default: []
   freezes:
     description: When nothing is deployed, each with C(from) and C(to) as dates or times, and a C(reason). A rollback is never held up.
-    type: list
-    elements: dict
+    type: raw
     default: []
   timezone:
     description: The zone of these times, for example V(Europe/Berlin).

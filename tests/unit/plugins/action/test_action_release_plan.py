@@ -188,6 +188,14 @@ def test_obstacles_are_told_all_at_once_beside_the_plan(store: dict[str, Manifes
     assert any("1 changed" in line for line in found["summary"])
 
 
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("wrong", [{"freezes": ["2026-12-24"]}, {"windows": [{"from": "9"}]}, {"timezone": "Europe/Berln"}])
+def test_windows_that_make_no_sense_stand_in_the_way_of_a_deployment_alone(wrong: dict[str, Any]) -> None:
+    (line,) = plan(**wrong, override="it has to be now")["obstacles"]
+    assert line.startswith("rollout_")
+    assert [plan(kind=kind, **wrong)["obstacles"] for kind in ("rollback", "reconcile")] == [[], []]
+
+
 def test_without_a_version_the_hosts_are_shown(store: dict[str, Manifest]) -> None:
     found = plan(version="7", confirm="yes")
     assert found["obstacles"][0] == "7: there is no such version in the store."
