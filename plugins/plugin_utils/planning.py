@@ -38,18 +38,28 @@ class Target(NamedTuple):
 
 def host_obstacles(host: str, report: Report) -> list[str]:
     """Why this host cannot take part, in words; empty when it can."""
-    if not report.get("reachable"):
-        trouble = str(report.get("trouble"))
+    trouble = _trouble(report)
+    if _dead(report):
         why = reaching.refused(host, trouble) or f"{host} is down: {trouble}. Mend or toss it."
         return [f"{why} Or leave it out with --limit '!{host}'."]
-    if report.get("trouble"):
-        return [f"{host}: {report['trouble']}"]
+    if report.get("trouble") or not report.get("reachable"):
+        return [f"{host}: {trouble}"]
     return []
+
+
+def _dead(report: Report) -> bool:
+    """Whether the host cannot be reached; one whose question failed otherwise may well be in service, and is not to be left out or tossed."""
+    return report.get("reachable") is False or bool(report.get("unreachable"))
+
+
+def _trouble(report: Report) -> str:
+    """What was found; the task itself may have failed, and says so in ``msg``."""
+    return str(report.get("trouble") or report.get("msg") or "it gave no report")
 
 
 def dead_hosts(reports: Mapping[str, Report]) -> dict[str, str]:
     """The hosts that cannot be reached, each with what was found."""
-    return {host: str(report.get("trouble")) for host, report in reports.items() if not report.get("reachable")}
+    return {host: _trouble(report) for host, report in reports.items() if _dead(report)}
 
 
 def budget_obstacles(dead: Collection[str], budget: int, hosts: int) -> list[str]:
@@ -261,7 +271,7 @@ def _left_half_way(reports: Mapping[str, Report], target: Target) -> dict[str, i
 
 def newest_token(reports: Mapping[str, Report], run: str) -> int:
     """The newest fencing token that a host has seen from a run other than ``run``, 0 where none has."""
-    return max((report["fence"]["token"] for report in reports.values() if report["fence"]["run"] != run), default=0)
+    return max((report["fence"]["token"] for report in reports.values() if report.get("fence") and report["fence"]["run"] != run), default=0)
 
 
 def in_use(reports: Iterable[Report], release: str) -> list[str]:

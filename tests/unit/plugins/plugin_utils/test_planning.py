@@ -29,6 +29,19 @@ def test_a_dead_host_is_named_with_ways_out() -> None:
     assert "--limit '!app2'" in line
 
 
+@pytest.mark.parametrize(
+    "unasked",
+    [
+        {"reachable": True, "trouble": "No space left on device"},
+        {"failed": True, "msg": "No space left on device"},
+    ],
+)
+def test_a_host_that_answers_and_cannot_be_asked_is_neither_dead_nor_to_be_tossed(unasked: dict[str, Any]) -> None:
+    assert planning.host_obstacles("app2", unasked) == ["app2: No space left on device"]
+    assert planning.dead_hosts({"app2": unasked}) == {}
+    assert planning.dead_hosts({"app2": {"unreachable": True, "msg": "timed out"}}) == {"app2": "timed out"}
+
+
 def test_a_full_disk_is_named_with_both_figures() -> None:
     (line,) = planning.space_obstacles("app1", report(free_bytes=10 * 2**20), TARGET)
     assert "10 MiB free" in line
