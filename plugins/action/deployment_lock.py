@@ -74,6 +74,7 @@ class ActionModule(HostAction):
             if answer["held"]:
                 lock = deployment_lock.carried(given["app"], given["environment"], me.run, answer, asked)
                 lock |= {"database": given["database"], "continues": deployment_lock.continues(answer, given["what"])}
+                lock |= {"unfinished": deployment_lock.unfinished(answer, given["what"])}
                 lock |= {"took_over": deployment_lock.took_over(answer), "since": asked, "broken": deployment_lock.broken(answer)}
                 return {"lock": lock, "summary": answer["said"] and f"The lock was {answer['said']}"}
             holder = Owner(**answer["lease"]["owner"])

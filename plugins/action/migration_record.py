@@ -26,6 +26,7 @@ _SPEC: dict[str, Any] = {
         "run": {"type": "str", "default": "by-hand"},
         "by": {"type": "str"},
         "reason": {"type": "str", "default": ""},
+        "lock": {"type": "dict"},
     },
     "required_if": [
         ("state", "begun", ("migration", "release", "host", "deadline_seconds")),
@@ -61,6 +62,9 @@ class ActionModule(HostAction):
         return answer if answer.get("failed") else {**answer, "changed": record is not None}
 
     def _note(self, given: dict[str, Any]) -> dict[str, Any]:
+        """How a migration ended is noted also by a run that has lost its lock meanwhile; that one begins, no more: it would keep others waiting."""
+        if given["state"] == "begun" and given["lock"] and (trouble := deployment_lock.trouble(given["lock"], deployment_lock.uptime())):
+            return {"failed": True, "refused": True, "msg": trouble}
         names = ("release", "host", "run", "reason", "deadline_seconds", "seconds", "error")
         told = {name: given[name] for name in names if given[name] not in (None, "")}
         return self._ask(given, {"event": given["state"], **given["migration"], **told, "by": deployment_lock.somebody(given["by"])})

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
@@ -52,12 +53,13 @@ _SPEC = {
     "reports": {"type": "dict", "required": True},
     "balancers": {"type": "dict", "required": True},
     "run": {"type": "str"},
-    "continues": {"type": "str", "default": ""},
+    "unfinished": {"type": "list", "elements": "str", "default": []},
     "by": {"type": "str"},
     "reason": {"type": "str", "default": ""},
     "force": {"type": "str", "default": ""},
-    "windows": {"type": "list", "elements": "dict", "default": []},
-    "freezes": {"type": "list", "elements": "dict", "default": []},
+    # Raw, because a rollback goes on whatever they are; what is wrong with their shape is told in words.
+    "windows": {"type": "raw", "default": []},
+    "freezes": {"type": "raw", "default": []},
     "timezone": {"type": "str", "default": "UTC"},
     "override": {"type": "str", "default": ""},
     "migrations": {"type": "dict"},
@@ -91,7 +93,7 @@ class ActionModule(ActionBase):
         obstacles += gate_settings.obstacles(given["gate"]) if given["kind"] == "deploy" else []
         found, desired = _target(given, obstacles)
         target = found and planning.Target(found.version, found.release_id, found.archive.sha256, found.total + found.archive.size)
-        moves = planning.moves(hosts.reports, target, given["kind"], given["continues"]) if target else {}
+        moves = planning.moves(hosts.reports, target, given["kind"], given["unfinished"], partial(_signed_token, given)) if target else {}
         sizes, capacity = _waves(given, hosts, planning.out_of_service_only(hosts.reports, moves) if target else False, obstacles)
         obstacles += _balancer_obstacles(given, hosts)
         run = given["run"] or deployment_lock.new_run()
@@ -145,11 +147,13 @@ def _hosts(given: dict[str, Any], obstacles: list[str]) -> _Hosts:
 
 
 def _untimely(given: dict[str, Any]) -> list[str]:
-    """Windows and freezes that stand in the way; the way back is always open."""
+    """Windows and freezes that stand in the way of a deployment; the way back is always open, also where they make no sense."""
     obstacles: list[str] = []
+    if given["kind"] != "deploy":
+        return obstacles
     with _noting(obstacles):
         untimely = windows.obstacles(datetime.now(tz=UTC), given["windows"], given["freezes"], given["timezone"])
-        obstacles += untimely if given["kind"] == "deploy" and not given["override"] else []
+        obstacles += [] if given["override"] else untimely
     return obstacles
 
 
@@ -309,7 +313,7 @@ def _version(given: dict[str, Any], desired: Desired | None = None) -> str:
     if given["version"]:
         return manifest.check_version(given["version"])
     if given["kind"] == "rollback":
-        return planning.previous_release(given["reports"], given["continues"]).rpartition("-")[0]
+        return planning.previous_release(given["reports"], given["unfinished"]).rpartition("-")[0]
     if given["kind"] == "reconcile":
         return planning.reconcile_goal(given["reports"], desired, planning.newest_token(given["reports"], given["run"] or ""))
     raise ValueError(
@@ -323,6 +327,15 @@ def _desired_state(given: dict[str, Any]) -> Desired | None:
         return desired_store.read(given["store_url"], given["app"], given["environment"], given["desired_signers"])
     except HostError as error:
         raise HostError(f"{error.message} To go on without it, say which version with -e version=...") from None
+
+
+def _signed_token(given: dict[str, Any]) -> int:
+    """The fencing token of the signed desired state, 0 where there is none that can be read: a deployment does not need it."""
+    try:
+        desired = _desired_state(given)
+    except HostError:
+        return 0
+    return desired.token if desired else 0
 
 
 def _signed_manifest(given: dict[str, Any], version: str) -> manifest.Manifest:

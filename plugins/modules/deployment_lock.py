@@ -128,6 +128,12 @@ lock:
     continues:
       description: The same, where that run was about the same (O(what)); else empty. With O(state=held) only.
       type: str
+    unfinished:
+      description:
+        - The runs about the same (O(what)) that were cut short just before, one after the other, the newest first. Their lock was taken over, or
+          broken. With O(state=held) only.
+      type: list
+      elements: str
     since:
       description: When it was asked for, in seconds since the controller's boot. With O(state=held) only.
       type: float

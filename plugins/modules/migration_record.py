@@ -65,6 +65,10 @@ options:
     description: Why.
     type: str
     default: ''
+  lock:
+    description: >-
+      The deployment lock, as M(tossable.fleet.deployment_lock) returned it. With O(state=begun) nothing is noted once it is lost, and the task fails.
+    type: dict
 attributes:
   check_mode:
     description: Adds nothing.

@@ -70,6 +70,14 @@ by:
   description: Who made it live.
   returned: when the host answered
   type: str
+run:
+  description: Id of the run that made it live.
+  returned: when the host answered
+  type: str
+came_from:
+  description: The release that this run took the host from, the same one where only the configuration was new; null where nothing was live.
+  returned: when the host answered
+  type: str
 configuration:
   description:
     - The environment and secrets of the application, as far as they may be told. Never a value.

@@ -84,10 +84,13 @@ options:
   run:
     description: Id of this run, as M(tossable.fleet.deployment_lock) returned it. Default is a new one.
     type: str
-  continues:
-    description: Id of a run of the same kind that was cut short, so that a rollback without a version goes on to where that one went.
-    type: str
-    default: ''
+  unfinished:
+    description:
+      - Ids of the runs about the same that were cut short just before, as M(tossable.fleet.deployment_lock) returned them. A rollback without a
+        version goes on to where they went; a deployment that fails brings back also what they have switched.
+    type: list
+    elements: str
+    default: []
   by:
     description: Who orders it. Default is the account and host name of the controller.
     type: str
@@ -103,13 +106,12 @@ options:
     description:
       - When deployments are wanted, each with C(from) and C(to) as times of day and, where not every day, C(days) out of
         C(mon) to C(sun). One that does not end after its beginning goes on past midnight. Empty for any time.
-    type: list
-    elements: dict
+      - Only a deployment looks at them, and at O(freezes) and O(timezone). What makes no sense stands in its way.
+    type: raw
     default: []
   freezes:
     description: When nothing is deployed, each with C(from) and C(to) as dates or times, and a C(reason). A rollback is never held up.
-    type: list
-    elements: dict
+    type: raw
     default: []
   timezone:
     description: The zone of these times, for example V(Europe/Berlin).
@@ -269,7 +271,8 @@ hosts:
   description:
     - For each host the release it comes C(from), the one it goes C(to), whether that C(changes) anything, and its C(wave), from 1.
     - C(origin) is the release that it goes back to where the deployment fails. That is what it runs, or what it ran before, where a deployment
-      that was cut short has brought it the wanted one already.
+      that is known to be unfinished has brought it the wanted one already. It is one of O(unfinished), or has left a host of its own on the release
+      before and nothing was signed since.
   returned: when the version is known
   type: dict
 changes:

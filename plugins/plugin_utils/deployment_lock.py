@@ -96,6 +96,15 @@ def continues(answer: Mapping[str, Any], what: str) -> str:
     return took_over(answer) if ((answer["last"] or {}).get("from") or {}).get("what") == what else ""
 
 
+def unfinished(answer: Mapping[str, Any], what: str) -> list[str]:
+    """The runs that were cut short and were about the same (``what``), one after the other, the newest first: they died, or their lock was broken."""
+    found, lost = [], answer["last"]["from"] if took_over(answer) or broken(answer) else None
+    while lost and lost.get("what") == what:
+        found.append(str(lost["run"]))
+        lost = lost.get("from")
+    return found
+
+
 def broken(answer: Mapping[str, Any]) -> dict[str, str] | None:
     """Who broke the lock just before ``answer`` granted it, why, and whose run had it (``by``, ``reason``, ``run``); None where nobody did."""
     last = answer["last"] or {}

@@ -16,6 +16,10 @@ from ansible.plugins.action import ActionBase
 from . import host_program
 
 
+class NotShippedError(AnsibleError):
+    """The program could not be put on a host that answers: its disk is full, or nothing can be written there."""
+
+
 class HostAction(ActionBase):
     """Calls the program on the host through the connection and become of the task."""
 
@@ -36,7 +40,7 @@ class HostAction(ActionBase):
         """Call the program once; where it is missing or of another version it is put in place first.
 
         What only looks, and check mode, leaves alone which version the host's own units run (`host_program.reads`).
-        Returns the program's answer; a host that cannot be reached, or an answer that is none, is a failed result in words.
+        Returns the program's answer; a host that cannot be reached or does not take the program, or an answer that is none, is a failed result.
         """
         wanted = host_program.program()
         unit = f"tossable-{app}-{uuid.uuid4().hex[:12]}" if own_unit else None
@@ -51,13 +55,15 @@ class HostAction(ActionBase):
                 done = self._low_level_execute_command(command, in_data=data if long else None)
         except AnsibleConnectionFailure as error:
             return {"failed": True, "reachable": False, "msg": f"The host cannot be reached: {str(error).strip()}", "evidence": []}
+        except NotShippedError as error:
+            return {"failed": True, "reachable": True, "msg": str(error).strip(), "evidence": []}
         return self._answer(done)
 
     def _ship(self, wanted: host_program.Program, current: bool = True) -> None:
         done = self._low_level_execute_command(host_program.install_command(wanted, current), in_data=host_program.bundle(wanted))
         if done["rc"] != 0:
             said = done["stderr"].strip() or done["stdout"].strip()
-            raise AnsibleError(f"The program could not be put into {wanted.folder}: {said}")
+            raise NotShippedError(f"The program could not be put into {wanted.folder}: {said}. Make room there (df), or make it writable.")
 
     @staticmethod
     def _answer(done: dict[str, Any]) -> dict[str, Any]:

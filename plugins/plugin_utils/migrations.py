@@ -214,7 +214,8 @@ def _unready(reports: Mapping[str, Report]) -> list[str]:
     found = []
     for host, report in reports.items():
         if report.get("trouble"):
-            found.append(f"{host} does not say what it can go back to ({report['trouble']}). Mend or toss it, or take it out of the inventory.")
+            mend = "Mend it" if report.get("reachable") else "Mend or toss it"
+            found.append(f"{host} does not say what it can go back to ({report['trouble']}). {mend}, or take it out of the inventory.")
         elif report.get("unfinished"):
             found.append(f"{host} has an unfinished {report['unfinished']['transaction']}. Run deploy.yml or rollback.yml again first.")
         elif not report.get("live"):

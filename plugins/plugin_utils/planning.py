@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -38,18 +38,28 @@ class Target(NamedTuple):
 
 def host_obstacles(host: str, report: Report) -> list[str]:
     """Why this host cannot take part, in words; empty when it can."""
-    if not report.get("reachable"):
-        trouble = str(report.get("trouble"))
+    trouble = _trouble(report)
+    if _dead(report):
         why = reaching.refused(host, trouble) or f"{host} is down: {trouble}. Mend or toss it."
         return [f"{why} Or leave it out with --limit '!{host}'."]
-    if report.get("trouble"):
-        return [f"{host}: {report['trouble']}"]
+    if report.get("trouble") or not report.get("reachable"):
+        return [f"{host}: {trouble}"]
     return []
+
+
+def _dead(report: Report) -> bool:
+    """Whether the host cannot be reached; one whose question failed otherwise may well be in service, and is not to be left out or tossed."""
+    return report.get("reachable") is False or bool(report.get("unreachable"))
+
+
+def _trouble(report: Report) -> str:
+    """What was found; the task itself may have failed, and says so in ``msg``."""
+    return str(report.get("trouble") or report.get("msg") or "it gave no report")
 
 
 def dead_hosts(reports: Mapping[str, Report]) -> dict[str, str]:
     """The hosts that cannot be reached, each with what was found."""
-    return {host: str(report.get("trouble")) for host, report in reports.items() if not report.get("reachable")}
+    return {host: _trouble(report) for host, report in reports.items() if _dead(report)}
 
 
 def budget_obstacles(dead: Collection[str], budget: int, hosts: int) -> list[str]:
@@ -137,14 +147,14 @@ def in_service(reports: Mapping[str, Report], balancers: Iterable[Mapping[str, A
     return max([len(reports) + len(absent), *map(len, known)]), min(up, default=ready)
 
 
-def previous_release(reports: Mapping[str, Report], continued: str = "") -> str:
+def previous_release(reports: Mapping[str, Report], unfinished: Collection[str] = ()) -> str:
     """The release that a rollback of the whole fleet goes to: the last good one that the hosts agree on.
 
-    ``continued`` is the run of such a rollback that was cut short: what it has switched to stays the goal, however far it came. Where a
+    ``unfinished`` are runs of such a rollback that were cut short: what they have switched to stays the goal, however far they came. Where a
     deployment was cut short, so that hosts run different releases, it is the one that the rest still runs and the others
     came from. Hosts that have only ever run the live release (a machine made anew) follow the others. Raises ValueError, in words.
     """
-    arrived = {report["live"] for report in reports.values() if continued and report.get("live") and report.get("run") == continued}
+    arrived = {report["live"] for report in reports.values() if report.get("live") and report.get("run") in unfinished}
     if len(arrived) == 1:
         return str(arrived.pop())
     if half_way := _left_behind(reports):
@@ -210,17 +220,23 @@ def out_of_service_only(reports: Mapping[str, Report], plan: Mapping[str, Mappin
     return not any(plan[host]["changes"] and report.get("balancer_word") == "ready" for host, report in reports.items())
 
 
-def moves(reports: Mapping[str, Report], target: Target, kind: str = "deploy", continued: str = "") -> dict[str, dict[str, Any]]:
+def moves(
+    reports: Mapping[str, Report], target: Target, kind: str = "deploy", unfinished: Collection[str] = (), signed: Callable[[], int] = lambda: 0
+) -> dict[str, dict[str, Any]]:
     """From and to for each host, in the order given; ``changes`` is false where the host already runs the target.
 
     A deployment also takes the wanted configuration, so that it may have something to do on a host that runs the target. ``origin`` is the
-    release that a host goes back to where the run fails, see `_origin`; ``continued`` is the run that this one goes on with.
+    release that a host goes back to where the run fails: what it runs, or, where a deployment that is known to be unfinished has brought it the
+    target already, what that took it from. Such are the runs ``unfinished``, which lost the lock while they were about the same, and those of
+    `_left_half_way` after which nothing was signed: ``signed`` tells the fencing token of the desired state, and is only asked where it decides.
     """
-    others = {str(report["live"]) for report in reports.values() if report.get("live") not in (None, target.release)}
+    half_way = _left_half_way(reports, target) if kind == "deploy" else {}
+    since = signed() if half_way else 0
+    cut_short = {*unfinished, *(run for run, token in half_way.items() if token > since)}
     return {
         host: {
             "from": report.get("live"),
-            "origin": _origin(report, target, others, continued) if kind == "deploy" else report.get("live"),
+            "origin": _origin(report, target, cut_short) if kind == "deploy" else report.get("live"),
             "to": target.release,
             "changes": report.get("live") != target.release
             or report.get("release") != target.release
@@ -230,20 +246,32 @@ def moves(reports: Mapping[str, Report], target: Target, kind: str = "deploy", c
     }
 
 
-def _origin(report: Report, target: Target, others: Collection[str], continued: str) -> str | None:
-    """What a host goes back to where the deployment fails: what it runs, or, where a deployment that was cut short has brought it the target
-    already, what it ran before that. ``others``: what hosts run that it did not come to."""
+def _origin(report: Report, target: Target, cut_short: Collection[str]) -> str | None:
+    """What a host goes back to where the deployment fails; ``cut_short`` are the runs that are known to be unfinished."""
     live: str | None = report.get("live")
-    before: str | None = report.get("previous")
-    if live != target.release:
-        return live
-    begun = bool(continued) and report.get("run") == continued
-    return before if begun or before in others else live
+    return report.get("previous") if live == target.release and _brought(report) and report.get("run") in cut_short else live
+
+
+def _brought(report: Report) -> bool:
+    """Whether the run that made the live release live went forward to it: it did not go back, nor was only the configuration new."""
+    return bool(report.get("live")) and report.get("came_from") == report.get("previous")
+
+
+def _left_half_way(reports: Mapping[str, Report], target: Target) -> dict[str, int]:
+    """The runs that brought the target to some hosts, and left others, to which they had shown their token, where the first came from.
+
+    Each with that token. Staging shows it to every host that a run is about, so one that ``--limit`` left out, or that was dead, is no sign of an
+    unfinished run. One that died after it was staged is, unless the run was finished without it: then it signed the desired state.
+    """
+    there = [report for report in reports.values() if report.get("live") == target.release and _brought(report)]
+    brought = {(report.get("run"), report.get("previous")) for report in there}
+    fences = [report["fence"] for report in reports.values() if report.get("fence") and (report["fence"]["run"], report.get("live")) in brought]
+    return {fence["run"]: fence["token"] for fence in fences}
 
 
 def newest_token(reports: Mapping[str, Report], run: str) -> int:
     """The newest fencing token that a host has seen from a run other than ``run``, 0 where none has."""
-    return max((report["fence"]["token"] for report in reports.values() if report["fence"]["run"] != run), default=0)
+    return max((report["fence"]["token"] for report in reports.values() if report.get("fence") and report["fence"]["run"] != run), default=0)
 
 
 def in_use(reports: Iterable[Report], release: str) -> list[str]:

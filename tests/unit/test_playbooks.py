@@ -1,10 +1,11 @@
 # Copyright: Tossable Fleet maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What playbooks refuse before any host hears of it: the inventory is one where nothing answers."""
+"""What playbooks do where nothing answers: they refuse before any host hears of it, and what they did is on record."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -65,3 +66,32 @@ def test_a_machine_that_nobody_here_could_make_again_is_not_touched(tmp_path: Pa
 def test_nothing_is_provisioned_or_tossed_without_a_group_that_it_needs(tmp_path: Path, missing: str, playbook: str) -> None:
     groups = {group: [f"{group}1"] for group in ("app", "lb", "ops") if group != missing}
     assert f"No host is in the group '{missing}'" in refusal(inventory(tmp_path, **groups), playbook, "-e", "target=lb1", "-e", "confirm=lb1")
+
+
+#: In place of the action `maintenance`: a load balancer that shows the page from now on, and has a request that is never answered.
+NEVER_DRAINED = """
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        on = {"changed": self._task.args["state"] == "present", "before": None, "entry": {}}
+        return {"changed": False, "in_flight": {"app1": 1}} if self._task.args["state"] == "drained" else on
+"""
+
+
+def test_maintenance_is_on_record_also_where_the_last_requests_are_not_answered(tmp_path: Path) -> None:
+    collection = tmp_path / "ansible_collections" / "tossable" / "fleet"
+    shutil.copytree(ROOT / "plugins", collection / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    (collection / "plugins" / "action" / "maintenance.py").write_text(NEVER_DRAINED)
+    for name in ("meta", "roles"):
+        (collection / name).symlink_to(ROOT / name)
+    where = inventory(tmp_path, app=["app1"], lb=["lb1"], ops=["ops1"])
+    command = ["ansible-playbook", "-i", where, "playbooks/maintenance.yml", "-e", "state=on", "-e", f"release_ledger_spool={tmp_path / 'spool'}"]
+    own = {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode != 0, done.stdout
+    assert "requests that came before are not answered yet: lb1: 1 at app1" in re.sub(r"\s+", " ", done.stdout), done.stdout
+    (waiting,) = (tmp_path / "spool").rglob("*.json")  # nobody listens on the ops host
+    record = json.loads(waiting.read_text())
+    assert (record["kind"], record["text"]) == ("maintenance", "maintenance on at lb1"), record

@@ -17,7 +17,8 @@ from .errors import HostError
 def collect(config: Config, verify: bool) -> dict[str, Any]:
     """Return the host's state as data; with ``verify`` every file of the live release is compared with its manifest.
 
-    ``since``, ``by`` and ``run`` tell when, by whom and in which run the live release became live (UTC, ISO 8601).
+    ``since``, ``by`` and ``run`` tell when, by whom and in which run the live release became live (UTC, ISO 8601),
+    ``came_from`` what it took the host from: the same release where only the configuration was new.
     """
     records = journal.read(config.journal)
     state = journal.fold(records)
@@ -41,6 +42,7 @@ def collect(config: Config, verify: bool) -> dict[str, Any]:
         "since": live.get("at"),
         "by": live.get("by"),
         "run": live.get("run"),
+        "came_from": live.get("previous"),
         "switch_seconds": journal.seconds(records, ("activate", "rollback")),
         "stage_seconds": journal.seconds(records, ("stage",)),
         "fence": fence.newest(config),

@@ -188,7 +188,7 @@ def free(record: Record, run: str, token: int) -> Decision:
 def break_(record: Record, by: str, reason: str, now: Now) -> Decision:
     """Take the lock from whoever holds it; a HostError where no reason is given."""
     _need(reason)
-    return Decision(record, False) if record.lease is None else _broken(record.token + 1, _told(record.lease), by, reason, now)
+    return Decision(record, False) if record.lease is None else _broken(record.token + 1, _told(record, record.lease), by, reason, now)
 
 
 def break_unreadable(token: int, by: str, reason: str, now: Now) -> Decision:
@@ -208,13 +208,20 @@ def same_place(one: Owner, other: Owner) -> bool:
     return all(place) and place == (other.account, other.controller, other.boot, other.namespace)
 
 
+def _followed(record: Record, lease: Lease) -> dict[str, Any] | None:
+    """The run that had the lock just before ``lease`` and lost it to that or to a break, where it was about the same; else None."""
+    last = record.last or {}
+    lost = (last.get("event"), last.get("token")) in (("taken over", record.token), ("broken", record.token - 1))
+    return last["from"] if lost and last["from"].get("what") == lease.owner.what else None
+
+
 def _give(record: Record, owner: Owner, seconds: float, now: Now, over: str = "") -> Decision:
     token = record.token + 1
     lease = _lease(owner, iso(now.wall), seconds, now)
     if record.lease is None:
         # Whoever comes next after a break is told of it.
         return Decision(Record(token, lease, record.last if (record.last or {}).get("token") == record.token else None), True)
-    before = _told(record.lease)
+    before = _told(record, record.lease)
     event = {"event": "taken over", "at": iso(now.wall), "token": token, "by": owner.by, "run": owner.run, "reason": over, "from": before}
     return Decision(Record(token, lease, event), True, f"taken over from {before['by']}, run {before['run']}: {over}", event)
 
@@ -233,8 +240,11 @@ def _broken(token: int, holder: dict[str, Any], by: str, reason: str, now: Now) 
     return Decision(Record(token, None, event), False, event=event)
 
 
-def _told(lease: Lease) -> dict[str, Any]:
-    return {"run": lease.owner.run, "by": lease.owner.by, "what": lease.owner.what, "since": lease.since, "until": lease.until}
+def _told(record: Record, lease: Lease) -> dict[str, Any]:
+    """Who loses the lock; and in ``from``, where there is one, the run that it went on with, so that several cut short in a row are all known."""
+    told = {"run": lease.owner.run, "by": lease.owner.by, "what": lease.owner.what, "since": lease.since, "until": lease.until}
+    followed = _followed(record, lease)
+    return {**told, "from": followed} if followed else told
 
 
 def to_data(record: Record) -> dict[str, Any]:

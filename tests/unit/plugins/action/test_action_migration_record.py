@@ -11,7 +11,7 @@ from ansible_collections.tossable.fleet.plugins.action import migration_record a
 from ansible_collections.tossable.fleet.plugins.module_utils.host import migration_record
 
 MIGRATION = {"id": "0001", "phase": "expand", "class": "forward-only"}
-BLANK = dict.fromkeys(("release", "host", "deadline_seconds", "seconds", "error", "id", "migration", "by"))
+BLANK = dict.fromkeys(("release", "host", "deadline_seconds", "seconds", "error", "id", "migration", "by", "lock"))
 GIVEN: dict[str, Any] = {**BLANK, "app": "shop", "environment": "lab", "run": "r", "by": "ada", "reason": ""}
 
 
@@ -42,6 +42,16 @@ def test_an_event_says_what_where_for_which_release_and_by_whom(controller: Cont
     controller.note("begun", deadline_seconds=600)
     known = controller.note("done", seconds=1.5)["migrations"]["0001"]
     assert {**MIGRATION, "event": "done", "release": "1-a", "host": "app1", "run": "r", "by": "ada", "seconds": 1.5}.items() <= known.items()
+
+
+def test_a_run_that_has_lost_the_lock_notes_no_beginning_but_still_how_it_ended(controller: Controller) -> None:
+    lock = {"held": True, "run": "r", "deadline": 1e12, "said": ""}
+    assert "0001" in controller.note("begun", deadline_seconds=600, lock=lock)["migrations"]
+    lost = {**lock, "held": False, "said": "bob has it"}
+    answer = controller.note("begun", deadline_seconds=600, migration={**MIGRATION, "id": "0002"}, lock=lost)
+    assert (answer["failed"], answer["refused"], answer["msg"]) == (True, True, "bob has it")
+    known = controller.note("done", seconds=1.5, lock=lost)["migrations"]
+    assert {name: record["event"] for name, record in known.items()} == {"0001": "done"}
 
 
 def test_check_mode_adds_nothing(controller: Controller) -> None:

@@ -97,6 +97,22 @@ def test_a_host_that_joins_goes_to_what_was_signed_else_to_what_most_run(monkeyp
 
 
 @pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(("token", "origin"), [(2, OLD), (3, NEW), (None, OLD)])
+def test_what_was_signed_last_tells_whether_the_run_that_left_a_host_behind_was_finished(
+    monkeypatch: pytest.MonkeyPatch, token: int | None, origin: str
+) -> None:
+    def signed(_given: dict[str, Any]) -> Desired:
+        if token is None:
+            raise HostError("it is not to be trusted")
+        return Desired("shop", "lab", "deploy", NEW, "2", "b" * 64, "", "r", token, "")
+
+    monkeypatch.setattr(action, "_desired_state", signed)
+    switched = report(live=NEW, release=NEW, previous=OLD, came_from=OLD, run="r")
+    found = plan(reports={"app1": switched, "app2": switched, "app3": report()})
+    assert (found["obstacles"], [move["origin"] for move in found["hosts"].values()]) == ([], [origin, origin, OLD])
+
+
+@pytest.mark.usefixtures("store")
 def test_where_nothing_is_known_the_plan_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def down(_given: dict[str, Any]) -> None:
         raise HostError("The artifact store does not answer.")
@@ -170,6 +186,14 @@ def test_obstacles_are_told_all_at_once_beside_the_plan(store: dict[str, Manifes
     assert (found["id"], found["closing"], found["estimate"]) == (None, [], None)
     assert any("app2  unknown -> 2-bbbbbbbb" in line for line in found["summary"])
     assert any("1 changed" in line for line in found["summary"])
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("wrong", [{"freezes": ["2026-12-24"]}, {"windows": [{"from": "9"}]}, {"timezone": "Europe/Berln"}])
+def test_windows_that_make_no_sense_stand_in_the_way_of_a_deployment_alone(wrong: dict[str, Any]) -> None:
+    (line,) = plan(**wrong, override="it has to be now")["obstacles"]
+    assert line.startswith("rollout_")
+    assert [plan(kind=kind, **wrong)["obstacles"] for kind in ("rollback", "reconcile")] == [[], []]
 
 
 def test_without_a_version_the_hosts_are_shown(store: dict[str, Manifest]) -> None:

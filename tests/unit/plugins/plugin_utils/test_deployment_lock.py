@@ -132,6 +132,21 @@ def test_a_run_goes_on_with_what_a_dead_one_was_about_only_where_it_is_about_the
     assert deployment_lock.continues(answer(taken("c", at(901), freed)), what) == ""
 
 
+def test_all_runs_about_the_same_that_were_cut_short_one_after_the_other_are_known() -> None:
+    def unfinished(record: Record) -> list[str]:
+        return deployment_lock.unfinished(answer(record), "deploy 1.4.2")
+
+    second = taken("b", at(900), taken("a"))
+    assert unfinished(taken("c", at(1800), second)) == ["b", "a"]
+    broken = taken("c", at(902), lease.break_(second, "bob", "laptop gone", at(901)).record)
+    assert unfinished(broken) == ["b", "a"]
+    assert unfinished(taken("d", at(1802), broken)) == ["c", "b", "a"]
+    assert unfinished(taken("e", at(903), lease.free(broken, "c", broken.token).record)) == []
+    assert unfinished(taken("c", at(1800), taken("b", at(900), taken("a"), what="rollback"))) == []
+    assert unfinished(taken("c", at(1800), taken("b", at(900), taken("a", what="rollback")))) == ["b"]
+    assert unfinished(taken("a")) == []
+
+
 def test_the_status_has_one_line() -> None:
     assert deployment_lock.summary("shop", "production", answer(lease.EMPTY)) == "lock of shop in production: free"
     held = deployment_lock.summary("shop", "production", answer(taken("run-7"), "its lease ran out"))

@@ -75,6 +75,14 @@ def test_input_of_any_length_arrives(size: int) -> None:
     assert (action.sent[-1][1] > 0) == (size >= host_program.LONGEST_ARGUMENT)
 
 
+def test_a_host_that_does_not_take_the_program_was_reached(home: pathlib.Path) -> None:
+    """A full or read-only disk is no reason to call the host down."""
+    home.write_text("in its place")
+    answer = Action().call("info", "shop", {})
+    assert (answer["failed"], answer["reachable"]) == (True, True)
+    assert answer["msg"].startswith(f"The program could not be put into {home}")
+
+
 LOOKS: list[tuple[str, dict[str, Any]]] = [
     ("info", {}),
     ("watch", {"release": "1-a"}),

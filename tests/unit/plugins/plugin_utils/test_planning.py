@@ -29,6 +29,19 @@ def test_a_dead_host_is_named_with_ways_out() -> None:
     assert "--limit '!app2'" in line
 
 
+@pytest.mark.parametrize(
+    "unasked",
+    [
+        {"reachable": True, "trouble": "No space left on device"},
+        {"failed": True, "msg": "No space left on device"},
+    ],
+)
+def test_a_host_that_answers_and_cannot_be_asked_is_neither_dead_nor_to_be_tossed(unasked: dict[str, Any]) -> None:
+    assert planning.host_obstacles("app2", unasked) == ["app2: No space left on device"]
+    assert planning.dead_hosts({"app2": unasked}) == {}
+    assert planning.dead_hosts({"app2": {"unreachable": True, "msg": "timed out"}}) == {"app2": "timed out"}
+
+
 def test_a_full_disk_is_named_with_both_figures() -> None:
     (line,) = planning.space_obstacles("app1", report(free_bytes=10 * 2**20), TARGET)
     assert "10 MiB free" in line
@@ -114,8 +127,8 @@ def test_a_rollback_that_was_cut_short_is_continued_not_begun_again() -> None:
     """All have arrived, and only the report is missing: the release before the one that is live now is not the goal."""
     arrived = {host: report(live="1-aa", previous="0-zz", run="dead") for host in ("app1", "app2")}
     assert planning.previous_release(arrived) == "0-zz"
-    assert planning.previous_release(arrived, "dead") == "1-aa"
-    assert planning.previous_release(arrived, "another") == "0-zz"
+    assert planning.previous_release(arrived, ["killed too", "dead"]) == "1-aa"
+    assert planning.previous_release(arrived, ["another"]) == "0-zz"
 
 
 def test_the_plan_tells_who_moves_in_which_wave() -> None:
@@ -128,31 +141,53 @@ def test_the_plan_tells_who_moves_in_which_wave() -> None:
     assert lines[3].endswith("2-bb (already there)")
 
 
+def brought(**more: Any) -> dict[str, Any]:
+    """What a host reports that run-1 has brought the target."""
+    return report(**{"live": "2-bb", "release": "2-bb", "previous": "1-aa", "came_from": "1-aa", "run": "run-1", **more})
+
+
 @pytest.mark.parametrize(
-    ("first", "continued", "origin"),
+    ("first", "unfinished", "origin"),
     [
-        (report(), "", "1-aa"),
-        (report(live="2-bb", release="2-bb", previous="1-aa", run="run-1"), "", "1-aa"),
-        (report(live="2-bb", release="2-bb", previous="1-aa", run="run-1"), "run-1", "1-aa"),
-        (report(live="2-bb", release="2-bb", previous="0-cc", run="run-1"), "", "2-bb"),
-        (report(live="2-bb", release="2-bb", previous="0-cc", run="run-1"), "run-1", "0-cc"),
-        (report(live="2-bb", release="2-bb", previous=None, run="run-1"), "run-1", None),
-        (report(live="2-bb", release="2-bb", previous=None, run="run-1"), "", "2-bb"),
-        (report(live=None, release=None, previous=None), "run-1", None),
+        (report(), [], "1-aa"),
+        (brought(), [], "2-bb"),
+        (brought(), ["run-2"], "2-bb"),
+        (brought(), ["run-1"], "1-aa"),
+        (brought(), ["run-2", "run-1"], "1-aa"),
+        (brought(previous=None, came_from=None), ["run-1"], None),
+        (brought(previous=None, came_from=None), [], "2-bb"),
+        (brought(came_from="2-bb"), ["run-1"], "2-bb"),  # only the configuration was new
+        (brought(came_from="3-cc"), ["run-1"], "2-bb"),  # it was gone back to
+        (report(live=None, release=None, previous=None), ["run-1"], None),
     ],
 )
 def test_a_host_that_a_dead_deployment_has_switched_goes_back_to_what_it_ran_before(
-    first: dict[str, Any], continued: str, origin: str | None
+    first: dict[str, Any], unfinished: list[str], origin: str | None
 ) -> None:
     """Where the deployment that goes on fails: the canary of the dead one must not stay on a release that the gate has stopped."""
     reports = {"app1": first, "app2": report()}
-    assert planning.moves(reports, TARGET, continued=continued)["app1"]["origin"] == origin
-    assert planning.moves(reports, TARGET, "rollback", continued)["app1"]["origin"] == first["live"]
+    assert planning.moves(reports, TARGET, unfinished=unfinished)["app1"]["origin"] == origin
+    assert planning.moves(reports, TARGET, "rollback", unfinished)["app1"]["origin"] == first["live"]
+
+
+@pytest.mark.parametrize(
+    ("behind", "signed", "origin"),
+    [
+        (report(fence={"token": 7, "run": "run-1"}), 6, "1-aa"),
+        (report(fence={"token": 7, "run": "run-1"}), 7, "2-bb"),  # run-1 was finished without a host that had died
+        (report(fence={"token": 5, "run": "run-0"}), 4, "2-bb"),  # dead all along, or left out by --limit
+        (report(fence={"token": 8, "run": "run-2"}), 6, "2-bb"),
+        (report(live="0-cc", fence={"token": 7, "run": "run-1"}), 6, "2-bb"),
+    ],
+)
+def test_hosts_that_a_finished_run_has_switched_stay_where_a_host_was_left_behind(behind: dict[str, Any], signed: int, origin: str) -> None:
+    """Only a run that has left a host which it was about on the release before, and after which nothing was signed, was cut short."""
+    reports = {"app1": brought(), "app2": brought(), "app3": behind}
+    assert [move["origin"] for move in planning.moves(reports, TARGET, signed=lambda: signed).values()] == [origin, origin, behind["live"]]
 
 
 def test_where_all_hosts_had_been_switched_by_the_dead_deployment_all_go_back() -> None:
-    switched = report(live="2-bb", release="2-bb", previous="1-aa", run="run-1")
-    moves = planning.moves({"app1": switched, "app2": switched}, TARGET, continued="run-1")
+    moves = planning.moves({"app1": brought(), "app2": brought()}, TARGET, unfinished=["run-1"], signed=lambda: pytest.fail("nobody asks the store"))
     assert {move["origin"] for move in moves.values()} == {"1-aa"}
 
 

@@ -42,6 +42,11 @@ def test_without_windows_every_time_is_right() -> None:
     assert windows.obstacles(at("2026-11-29T03:00"), [], [], BERLIN) == []
 
 
+def test_utc_needs_no_list_of_time_zones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "ZoneInfo", lambda name: {}[name])
+    assert windows.obstacles(at("2026-11-24T09:30"), [{"from": "08:00", "to": "09:00"}], [], "UTC") == []
+
+
 def test_the_zone_is_the_one_that_is_named() -> None:
     now = at("2026-11-24T09:30")
     assert windows.obstacles(now, [OFFICE], [], BERLIN) == []
@@ -51,12 +56,16 @@ def test_the_zone_is_the_one_that_is_named() -> None:
     assert "override=" in line
 
 
-@pytest.mark.parametrize("ends", ["2026-12-26", date(2026, 12, 26), "2026-12-27T00:00"])
+@pytest.mark.parametrize("ends", ["2026-12-26", date(2026, 12, 26), 20261226, "2026-W52-6", "2026-12-27T00:00"])
 def test_a_freeze_holds_to_the_end_of_its_last_day(ends: Any) -> None:
     freeze = {"from": "2026-12-24T12:00", "to": ends, "reason": "holidays"}
     assert windows.obstacles(at("2026-12-24T11:59"), [], [freeze], BERLIN) == []
     assert "holidays" in windows.obstacles(at("2026-12-26T23:59"), [], [freeze], BERLIN)[0]
     assert windows.obstacles(at("2026-12-27T00:00"), [], [freeze], BERLIN) == []
+
+
+def test_a_freeze_may_be_for_ever() -> None:
+    assert windows.obstacles(at("2026-12-27T00:00"), [], [{"from": "2026-12-24", "to": "9999-12-31", "reason": "it is over"}], BERLIN) != []
 
 
 @pytest.mark.parametrize(
@@ -66,10 +75,17 @@ def test_a_freeze_holds_to_the_end_of_its_last_day(ends: Any) -> None:
         ([{"from": 540, "to": "10:00"}], [], BERLIN, "needs 'from' as a time of day"),
         ([{"from": "09:00"}], [], BERLIN, "needs 'to'"),
         ([{"days": ["monday"], "from": "09:00", "to": "10:00"}], [], BERLIN, "monday is no day"),
+        ([{"from": "09:00Z", "to": "10:00"}], [], BERLIN, "needs 'from' as a time of day"),
+        ([{"days": None, "from": "09:00", "to": "10:00"}], [], BERLIN, "needs its days as a list"),
+        ([{"days": "mon", "from": "09:00", "to": "10:00"}], [], BERLIN, "needs its days as a list"),
+        ([{"days": [], "from": "09:00", "to": "10:00"}], [], BERLIN, "needs its days as a list"),
+        (["09:00"], [], BERLIN, "rollout_windows is .* a list of entries"),
+        ([], {"from": "2026-12-24"}, BERLIN, "rollout_freeze is .* a list of entries"),
         ([], [{"from": "2026-12-24", "to": "2026-12-26"}], BERLIN, "has no reason"),
         ([], [{"from": "2026-12-24", "to": "2026-12-20", "reason": "x"}], BERLIN, "ends before it begins"),
         ([], [{"from": "Christmas", "to": "2026-12-26", "reason": "x"}], BERLIN, "'Christmas' is neither a date"),
-        ([], [], "Mars/Olympus", "no time zone"),
+        ([], [{"from": 2026, "to": "2026-12-26", "reason": "x"}], BERLIN, "'2026' is neither a date"),
+        ([], [], "Mars/Olympus", "does not know as a time zone"),
     ],
 )
 def test_data_that_makes_no_sense_is_named(window: Any, freeze: Any, zone: str, told: str) -> None:
