@@ -8,7 +8,7 @@ import shlex
 import shutil
 import time
 
-from conftest import LOGS, ROOT, Fleet, long
+from conftest import LOGS, Fleet, long
 
 VERSION = ("-e", "version=1.1.0")
 #: Other tests may have taken that release back; the reason why it is tried again is part of the command that is confirmed.
@@ -110,7 +110,7 @@ def test_a_plan_is_refused_once_the_artifact_was_replaced(fleet: Fleet) -> None:
     version = ("-e", "version=1.4.0")
 
     def forget() -> None:
-        shutil.rmtree(ROOT / "build" / "artifacts" / "storefront" / "1.4.0", ignore_errors=True)
+        shutil.rmtree(fleet.inventory.parents[1] / "artifacts" / "storefront" / "1.4.0", ignore_errors=True)
         fleet.on("ops1", "rm -rf /srv/artifacts/storefront/1.4.0")
 
     forget()
