@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
-from ansible_collections.tossable.fleet.plugins.plugin_utils import gate, gate_measures, haproxy
+from ansible_collections.tossable.fleet.plugins.plugin_utils import gate, gate_measures, gate_settings, haproxy
 
 _MEASURE = {
     "name": {"type": "str", "required": True},
@@ -20,8 +20,8 @@ _MEASURE = {
     "events": {"type": "str"},
     "total": {"type": "str"},
     "label": {"type": "str", "default": "instance"},
-    "tolerance": {"type": "float", "default": 0.2},
-    "harm": {"type": "float", "default": 2.0},
+    "tolerance": {"type": "float", "default": gate_settings.TOLERANCE},
+    "harm": {"type": "float"},
 }
 _SPEC = {
     "app": {"type": "str", "required": True},
@@ -77,7 +77,7 @@ class ActionModule(ActionBase):
             latency_harm=given["latency_harm"] / 100,
             min_requests=given["min_requests"],
         )
-        names = {measure["name"]: (measure["tolerance"] / 100, measure["harm"] / 100) for measure in given["measures"]}
+        names = {measure["name"]: (measure["tolerance"] / 100, gate_settings.harm(measure) / 100) for measure in given["measures"]}
         verdict = gate.judge(readings, given["hosts"], settings, haproxy.LATENCY_BOUNDS, given["final"], names)
         return {
             **result,

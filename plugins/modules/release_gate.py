@@ -107,9 +107,8 @@ options:
         type: float
         default: 0.2
       harm:
-        description: So many percentage points more are harm.
+        description: So many percentage points more are harm. Defaults to 2, or to what is tolerated where that is more.
         type: float
-        default: 2.0
 extends_documentation_fragment:
   - tossable.fleet.reads_only
 author:

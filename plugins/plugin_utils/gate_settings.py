@@ -20,7 +20,7 @@ _LEAST: Final = {
     "rollout_hold_seconds": 0,
     "rollout_look_seconds": 1,
     "rollout_wait_seconds": 0,
-    "rollout_min_requests": 1,
+    "rollout_min_requests": 0,
 }
 #: What is tolerated and what is harm, and the most that either may be.
 _PAIRS: Final = (
@@ -29,6 +29,10 @@ _PAIRS: Final = (
 )
 #: Measures that the gate has by itself.
 _OWN: Final = ("errors", "latency")
+_WORDS: Final = ("name", "command", "prometheus", "events", "total", "label", "tolerance", "harm")
+#: In percentage points, where a measure does not say it: what is harm is what is tolerated, where that is more.
+TOLERANCE: Final = 0.2
+HARM: Final = 2.0
 
 
 def obstacles(given: Mapping[str, Any]) -> list[str]:
@@ -43,7 +47,7 @@ def obstacles(given: Mapping[str, Any]) -> list[str]:
     for tolerance, harm, most in _PAIRS:
         if tolerance in given and harm in given:
             found += _pair(tolerance, given[tolerance], harm, given[harm], most)
-    return found + _measures(given.get("rollout_measures") or [])
+    return found + _measures(given.get("rollout_measures", []))
 
 
 def bake_seconds(given: Mapping[str, Any]) -> float:
@@ -51,23 +55,38 @@ def bake_seconds(given: Mapping[str, Any]) -> float:
     return _number(given.get("rollout_bake_seconds", 0)) or 0.0
 
 
+def harm(measure: Mapping[str, Any]) -> float:
+    """What is harm by a measure of the inventory's own, in percentage points."""
+    return float(measure["harm"]) if measure.get("harm") is not None else max(HARM, _number(measure.get("tolerance", TOLERANCE)) or 0.0)
+
+
 def _measures(measures: Any) -> list[str]:
     if not isinstance(measures, Sequence) or not all(isinstance(measure, Mapping) for measure in measures):
         return [f"rollout_measures is {measures!r}: it has to be a list of measures, each with a name."]
     found, names = [], [str(measure.get("name", "")) for measure in measures]
     for number, (name, measure) in enumerate(zip(names, measures, strict=True), 1):
+        head = f"rollout_measures, {name or f'number {number}'}"
         if not name:
-            found.append(f"rollout_measures: number {number} has no name.")
+            found.append(f"{head}: it has no name.")
         elif name in _OWN or names.index(name) + 1 < number:
-            found.append(f"rollout_measures: number {number} is called {name}, as another measure of the gate is. Each needs a name of its own.")
-        found += _pair(
-            f"rollout_measures, {name}: tolerance",
-            measure.get("tolerance", 0.2),
-            f"rollout_measures, {name}: harm",
-            measure.get("harm", 2.0),
-            100.0,
-        )
+            found.append(f"{head}: another measure of the gate is called so. Each needs a name of its own.")
+        if unknown := [word for word in measure if word not in _WORDS]:
+            found.append(f"{head}: it has {', '.join(map(str, unknown))}; a measure knows {', '.join(_WORDS)}.")
+        found += [f"{head}: {wrong}" for wrong in _source(measure)]
+        found += _pair(f"{head}: tolerance", measure.get("tolerance", TOLERANCE), f"{head}: harm", measure.get("harm", harm(measure)), 100.0)
     return found
+
+
+def _source(measure: Mapping[str, Any]) -> list[str]:
+    """What is wrong with where a measure has its counters from."""
+    if bool(measure.get("command")) == bool(measure.get("prometheus")):
+        return ["it needs either command or prometheus, where its counters come from."]
+    if measure.get("prometheus"):
+        missing = [word for word in ("events", "total") if not measure.get(word)]
+        return [f"with prometheus it needs {' and '.join(missing)}, a query each."] if missing else []
+    command = measure["command"]
+    right = isinstance(command, list) and all(isinstance(word, str) for word in command)
+    return [] if right else [f"command is {command!r}: it has to be a list, the program and its arguments."]
 
 
 def _pair(tolerance: str, tolerated: Any, harm: str, harmful: Any, most: float) -> list[str]:

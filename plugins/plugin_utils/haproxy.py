@@ -28,7 +28,8 @@ LATENCY_BOUNDS: Final = (
     *(1000, 1250, 1600, 2000, 2500, 3150, 4000, 5000, 6300, 8000, 10000),
 )
 
-COMMANDS: Final = f"show info;show stat;show servers state;show table {LATENCY_TABLE};show map {maintenance.MAP}"
+#: `show info` comes last: what is never missing shows that all before it has come.
+COMMANDS: Final = f"show stat;show servers state;show table {LATENCY_TABLE};show map {maintenance.MAP};show info"
 
 # Exit codes of the script below, chosen so that neither the shell nor socat uses them.
 NO_SOCAT: Final = 81
@@ -89,11 +90,14 @@ def parse(text: str) -> dict[str, Any]:
     """The answers to `COMMANDS` as {"process": {...}, "backends": {backend: {server: {...}}}, "frontends": {name: {...}}, "maintenance": {...}}.
 
     Numbers are ints; what HAProxy leaves empty is None. Times are seconds, except those whose name ends in _ms.
-    Raises ValueError where the text holds no statistics, or breaks off in them.
+    Raises ValueError where the text holds no statistics, or breaks off.
     """
     stat = _whole(text, "# pxname,")
     if not stat:
         raise ValueError("no line '# pxname,...' in HAProxy's answer")
+    process = _whole(text, "Name: ")
+    if not process:
+        raise ValueError(_broken_off("there is no 'Name: ...' at its end"))
     rows = list(csv.DictReader([stat[0].removeprefix("# "), *stat[1:]]))
     states = {(row["be_name"], row["srv_name"]): row for row in _words(_whole(text, "# be_id "))}
     latency = _latency(_section(text, f"# table: {LATENCY_TABLE},"))
@@ -104,7 +108,7 @@ def parse(text: str) -> dict[str, Any]:
             found = _server(row, states.get((row["pxname"], name), {}))
             backends[row["pxname"]][name] = found | {"latency": latency.get((row["pxname"], name), {})}
     return {
-        "process": _process(_section(text, "Name: ")),
+        "process": _process(process),
         "backends": backends,
         "frontends": {row["pxname"]: _traffic(row) | {"status": row["status"]} for row in rows if row["svname"] == "FRONTEND"},
         "maintenance": {found["backend"]: maintenance.from_value(found["value"])._asdict() for found in _MAINTENANCE_ENTRY.finditer(text)},
@@ -124,9 +128,12 @@ def _whole(text: str, start: str) -> list[str]:
     """The same, of a section whose end has come; raises ValueError where it breaks off: what is missing would pass for what is not there."""
     lines = _section(text, start)
     if lines and text.splitlines()[-len(lines) :] == lines:
-        found = f"the last line below '{start}...' is {lines[-1][:80]!r}"
-        raise ValueError(f"HAProxy's answer breaks off, {found}: HAProxy ended meanwhile, or was slower than `timeout` allows. Ask again.")
+        raise ValueError(_broken_off(f"the last line below '{start}...' is {lines[-1][:80]!r}"))
     return lines
+
+
+def _broken_off(found: str) -> str:
+    return f"HAProxy's answer breaks off, {found}: HAProxy ended meanwhile, or was slower than `timeout` allows. Ask again."
 
 
 def _until_empty(lines: Iterator[str]) -> Iterator[str]:

@@ -43,7 +43,7 @@ def host_obstacles(host: str, report: Report) -> list[str]:
         why = reaching.refused(host, trouble) or f"{host} is down: {trouble}. Mend or toss it."
         return [f"{why} Or leave it out with --limit '!{host}'."]
     if report.get("trouble") or not report.get("reachable"):
-        return [f"{host}: {trouble}"]
+        return [f"{host}: {trouble.rstrip('.')}. Or leave it out with --limit '!{host}'."]
     return []
 
 

@@ -35,9 +35,16 @@ def test_a_worker_that_was_replaced_does_not_bring_the_lifetime_of_the_others() 
 
 
 def test_events_that_are_missing_in_one_answer_say_nothing_until_they_are_back() -> None:
-    answers = [{"app1:80": (events, total)} for events, total in ((400, 50000), (None, 50200), (401, 50400))]
-    assert counted(*answers) == [(0, 0), (1, 400)]
-    assert counted(*answers, switched_at=1) == [(0, 0), (0, 0)]
+    answers = [{"app1:80": (events, total)} for events, total in ((400, 50000), (None, 50200), (401, 50400), (403, 50600))]
+    assert counted(*answers) == counted(*answers, switched_at=1) == [(0, 0), (0, 0), (2, 200)]
+
+
+def test_events_that_are_gone_for_good_silence_nothing() -> None:
+    """Their worker died, their reason is no longer one, the failure that would bring them has not been: while another one keeps the total."""
+    died: list[dict[str, Counts]] = [{"": (None, 1000.0 * number), f" pid={1 + (number > 1)}": (7.0 * number, None)} for number in range(5)]
+    assert counted(*died, switched_at=1) == [(0, 0), (0, 0), (7, 1000), (7, 1000)]
+    unborn: list[dict[str, Counts]] = [{"": (400, 1000)}, {"": (None, 2000)}, {"": (None, 3000)}, {"": (3, 4000)}]
+    assert counted(*unborn, switched_at=1) == [(0, 0), (0, 1000), (3, 1000)]
 
 
 def test_a_total_that_is_missing_in_one_answer_says_nothing_until_it_is_back() -> None:
@@ -69,7 +76,7 @@ def summed(total: float | None, **events: float) -> dict[str, Counts]:
 
 def test_events_of_other_labels_than_the_total_are_taken_together() -> None:
     assert counted(summed(1000), summed(1100, late=4), summed(1200, late=5, lost=2)) == [(4, 100), (3, 100)]
-    assert counted(summed(1000, late=30), summed(1100), summed(1200, late=31)) == [(0, 0), (1, 200)]
+    assert counted(summed(1000, late=30), summed(1100), summed(1200, late=31)) == [(0, 0), (0, 0)]
     assert counted(summed(1000, late=30), summed(90), summed(190, late=5)) == [(0, 90), (5, 100)]
     assert counted(summed(1000, late=30), summed(None, late=31), summed(1200, late=32)) == [(0, 0), (2, 200)]
     silent: dict[str, Counts] = {"app1:81 reason=late": (70, None)}

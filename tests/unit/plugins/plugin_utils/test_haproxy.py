@@ -106,6 +106,16 @@ def test_an_answer_that_breaks_off_is_refused(answer: str, last: str) -> None:
             haproxy.parse(text)
 
 
+def test_an_answer_is_refused_wherever_it_is_cut(answer: str) -> None:
+    """As it is asked for, `show info` last; a table of latency that is missing would begin at nothing again."""
+    info, _, others = answer.partition("\n\n")
+    lines = [*others.splitlines(keepends=True), *info.splitlines(keepends=True), "\n", "\n"]
+    assert haproxy.parse("".join(lines)) == haproxy.parse(answer)
+    for count in range(len(lines) - 1):
+        with pytest.raises(ValueError, match=r"breaks off|pxname"):
+            haproxy.parse("".join(lines[:count]))
+
+
 def test_a_good_answer_is_no_trouble(answer: str) -> None:
     assert haproxy.trouble(0, answer, "", "/s") is None
 

@@ -73,6 +73,6 @@ def test_a_diff_shows_both_sides() -> None:
 
 def test_haproxys_map_is_read_with_its_statistics() -> None:
     record = base64.b64encode(json.dumps({name: ENTRY[name] for name in ("since", "by", "reason", "message")}).encode()).decode()
-    found = haproxy.parse(f"{STAT}0x7f5ba4029620 shop 300|{record}|QmFjaw==\n\n")
+    found = haproxy.parse(f"{STAT}0x7f5ba4029620 shop 300|{record}|QmFjaw==\n\nName: HAProxy\n\n")
     assert found["maintenance"] == {"shop": ENTRY}
-    assert haproxy.parse(f"{STAT}Unknown map identifier. Please use #<id> or <file>.\n")["maintenance"] == {}
+    assert haproxy.parse(f"{STAT}Unknown map identifier. Please use #<id> or <file>.\n\nName: HAProxy\n\n")["maintenance"] == {}

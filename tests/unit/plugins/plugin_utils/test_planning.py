@@ -37,7 +37,7 @@ def test_a_dead_host_is_named_with_ways_out() -> None:
     ],
 )
 def test_a_host_that_answers_and_cannot_be_asked_is_neither_dead_nor_to_be_tossed(unasked: dict[str, Any]) -> None:
-    assert planning.host_obstacles("app2", unasked) == ["app2: No space left on device"]
+    assert planning.host_obstacles("app2", unasked) == ["app2: No space left on device. Or leave it out with --limit '!app2'."]
     assert planning.dead_hosts({"app2": unasked}) == {}
     assert planning.dead_hosts({"app2": {"unreachable": True, "msg": "timed out"}}) == {"app2": "timed out"}
 
