@@ -19,7 +19,7 @@ GATE: dict[str, Any] = {"rollout_bake_seconds": 20, "rollout_look_seconds": 2, "
 
 def good_releases(fleet: Fleet) -> None:
     """There and back, judged after each wave, and never stopped; under a load that brings a verdict before a wave has baked."""
-    with tortured("gate", f"{ROLLOUTS} good releases are judged and pass", rate=150.0) as case:
+    with tortured("gate", f"{ROLLOUTS} good releases are judged and pass", rate=100.0) as case:
         began = time.monotonic()
         for number in range(ROLLOUTS):
             shown = fleet.deploy(("1.1.0", "1.0.0")[number % 2], "-e", json.dumps(GATE)).message()
