@@ -28,7 +28,7 @@ def changes(typed: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
         if not flag:
             raise ValueError(f"which flag is to be {told}? Say it with -e flag=NAME")
         if len(said) != 1:
-            ways = "-e state=on, -e state=off, -e state=reset, -e percent=10, or -e rule='transaction_volume >= 100000'"
+            ways = "-e state=on, -e state=off, -e state=reset, -e percent=10, or -e \"rule='transaction_volume >= 100000'\""
             raise ValueError(f"how is {flag} to be? Say one of {ways} (there was {told or 'none'})")
         found[str(flag)] = said
     return found

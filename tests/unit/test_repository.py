@@ -9,12 +9,15 @@ import re
 import subprocess
 import tarfile
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
 import yaml
+from ansible.errors import AnsibleError
+from ansible.parsing.splitter import parse_kv
 from ansible.vars.reserved import get_reserved_names
 from checkout import ROOT, environment
 from packaging.requirements import Requirement
@@ -178,6 +181,23 @@ def test_no_word_that_operators_type_is_one_of_ansible_itself() -> None:
     typed = {word: path for path in [*documents(), *playbooks] for word in re.findall(r"-e ['\"]?([a-z_]+)=", path.read_text(encoding="utf-8"))}
     assert len(typed) >= 20, "no document tells what to type"
     assert {word: path for word, path in typed.items() if word in get_reserved_names()} == {}
+
+
+def test_what_is_told_to_type_comes_to_ansible_whole() -> None:
+    """A shell takes the quotes of `-e reason='two words'` away, and Ansible then keeps the first word: they have to be inside of others."""
+    told, loose, torn = 0, dict[str, str](), dict[str, str]()
+    for name in tracked():
+        if name.endswith((".md", ".yml", ".j2", ".py")) and not name.startswith(("tests/", "molecule/", "changelogs/")):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            loose |= dict.fromkeys(re.findall(r"-e [a-z_]+='[^'\n]*(?: |\.\.\.)[^'\n]*'", text), name)
+            for words in re.findall(r"""-e \\?"([a-z_]+='[^"\n]*?)\\?\"""", text):
+                told += 1
+                with suppress(AnsibleError):
+                    if len(parse_kv(words)) == 1:
+                        continue
+                torn[words] = name
+    assert told >= 20, "nothing tells what to type"
+    assert (loose, torn) == ({}, {})
 
 
 @pytest.mark.parametrize("name", ["staging", "production"])
