@@ -341,13 +341,14 @@ def _signed_token(given: dict[str, Any]) -> int:
 def _signed_manifest(given: dict[str, Any], version: str) -> manifest.Manifest:
     """Fetch the version's manifest from the store and prove its signature, before any host hears of it."""
     base = f"{given['store_url']}/{given['app']}/{version}/{given['app']}-{version}.manifest.json"
-    raw = _fetch(base, version)
+    build = f"playbooks/build.yml -e version={version} -e app={given['app']}"
+    raw = _fetch(base, build)
     with tempfile.TemporaryDirectory(prefix="tossable-") as folder:
         signed = Path(folder, "manifest.json.sig")
         try:
-            signed.write_bytes(_fetch(f"{base}.sig", version))
+            signed.write_bytes(_fetch(f"{base}.sig", build))
         except HostError:
-            raise HostError(f"{base} is not signed: there is no {base}.sig. Build and upload it again with build.yml -e version={version}.") from None
+            raise HostError(f"{base} is not signed: there is no {base}.sig. Build and upload it again: ansible-playbook {build}") from None
         allowed = signers.written(given["allowed_signers"], folder, manifest.NAMESPACE)
         signature.verify_signature(raw, signed, allowed)
     found = manifest.parse_manifest(raw)
@@ -355,14 +356,12 @@ def _signed_manifest(given: dict[str, Any], version: str) -> manifest.Manifest:
     return found
 
 
-def _fetch(url: str, version: str) -> bytes:
+def _fetch(url: str, build: str) -> bytes:
     try:
         return bytes(open_url(url, timeout=10, http_agent="tossable").read(manifest.MAX_MANIFEST_BYTES))
     except HTTPError as error:
         missing = error.code == 404
         what = "there is no such version in the store" if missing else f"{error.code} {error.reason}"
-        raise (_MissingError if missing else HostError)(
-            f"{url}: {what}. Build and upload it: ansible-playbook playbooks/build.yml -e version={version}"
-        ) from None
+        raise (_MissingError if missing else HostError)(f"{url}: {what}. Build and upload it: ansible-playbook {build}") from None
     except OSError as error:
         raise HostError(f"The artifact store does not answer ({url}: {error}). Look at nginx on the ops host, and at its firewall.") from None

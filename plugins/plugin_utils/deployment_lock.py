@@ -158,7 +158,7 @@ def refusal(app: str, environment: str, answer: Mapping[str, Any], waited_second
     return (
         f"Nothing was changed: another run has the lock of {app} in {environment}: {holder_words(answer['lease'])}.{waited} "
         "Wait for it with -e lock_wait=600. Where that run is dead its lock becomes free by itself at the time named; to break it before: "
-        "ansible-playbook playbooks/unlock.yml -e \"reason='...'\""
+        f"ansible-playbook playbooks/unlock.yml -e \"reason='...'\" -e app={app}"
     )
 
 

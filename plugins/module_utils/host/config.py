@@ -123,8 +123,10 @@ def load(app: str, folder: str = CONFIG_FOLDER) -> Config:
             return parse(file.read())
     except FileNotFoundError:
         raise HostError(
-            f"{path} is not there: this host was never provisioned for the application {app}. Run site.yml (or the role "
-            f"tossable.fleet.app) for it first, or check the name given with -e app=."
+            f"{path} is not there: this host was never provisioned for the application {app}. Run playbooks/app.yml -e app={app} "
+            "first (site.yml does it for the inventory's own application), or check the name given with -e app=."
         ) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise HostError(f"{path} is not what the role tossable.fleet.app writes ({error!r}). Run site.yml to write it again.") from None
+        raise HostError(
+            f"{path} is not what the role tossable.fleet.app writes ({error!r}). Run playbooks/app.yml -e app={app} to write it again."
+        ) from None

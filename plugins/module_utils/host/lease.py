@@ -232,7 +232,7 @@ def _lease(owner: Owner, since: str, seconds: float, now: Now) -> Lease:
 
 def _need(reason: str) -> None:
     if not reason.strip():
-        raise HostError("Why is the lock to be broken? Say it: ansible-playbook playbooks/unlock.yml -e \"reason='...'\"")
+        raise HostError("Why is the lock to be broken? Say it with -e \"reason='...'\"")
 
 
 def _broken(token: int, holder: dict[str, Any], by: str, reason: str, now: Now) -> Decision:

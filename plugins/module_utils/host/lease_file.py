@@ -47,6 +47,7 @@ class FileBackend:
 
     def __init__(self, app: str, environment: str, folder: str = FOLDER, clock: Callable[[], Now] = lease.clock) -> None:
         check_names(app, environment)
+        self._app = app
         self.folder = f"{folder}/{environment}"
         self.path = f"{self.folder}/{app}.json"
         self.history = f"{self.folder}/{app}.history.jsonl"
@@ -111,7 +112,8 @@ class FileBackend:
         except (KeyError, TypeError, ValueError) as error:
             raise _UnreadableError(
                 f"{self.path} is no record of a lock ({type(error).__name__}: {error}): torn, or written by something else. Make sure that no "
-                "run is under way, then: ansible-playbook playbooks/unlock.yml -e \"reason='...'\" (it sets the file aside and begins a new one)."
+                f"run is under way, then: ansible-playbook playbooks/unlock.yml -e \"reason='...'\" -e app={self._app} "
+                "(it sets the file aside and begins a new one)."
             ) from None
 
     def _shorten(self) -> None:

@@ -136,7 +136,8 @@ class PostgresBackend:
         except _UNREADABLE as error:
             raise HostError(
                 f"The row {'/'.join(self._key)} of tossable_lock is no record of a lock ({type(error).__name__}: {error}). Make sure that no "
-                "run is under way, then: ansible-playbook playbooks/unlock.yml -e \"reason='...'\" (it moves the record to the history)."
+                f"run is under way, then: ansible-playbook playbooks/unlock.yml -e \"reason='...'\" -e app={self._key[1]} "
+                "(it moves the record to the history)."
             ) from None
 
     def _keep(self, cursor: Any, decision: Decision, before: Record | None) -> Decision:

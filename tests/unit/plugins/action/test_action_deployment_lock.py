@@ -165,7 +165,7 @@ def test_a_break_tells_whose_it_was(controller: Controller) -> None:
     done = controller.unlock("laptop gone")
     assert "it was held by ada" in done["summary"]
     assert (done["broken"]["run"], done["broken"]["by"]) == (held["run"], "ada")
-    assert 'unlock.yml -e "reason=' in controller.unlock("")["msg"]
+    assert 'Say it with -e "reason=' in controller.unlock("")["msg"]
 
 
 def test_a_database_is_carried_with_the_lock_and_a_password_goes_nowhere(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,7 @@ def test_only_the_holder_frees() -> None:
 
 
 def test_a_break_needs_a_reason_and_is_recorded() -> None:
-    with pytest.raises(HostError, match=r"unlock\.yml -e .reason="):
+    with pytest.raises(HostError, match=r"Say it with -e .reason="):
         lease.break_(taken("a"), "bob", " ", at(1))
     decision = lease.break_(taken("a"), "bob", "laptop gone", at(1))
     assert (decision.record.token, decision.record.lease) == (2, None)

@@ -212,7 +212,7 @@ def test_a_lease_that_ran_out_is_not_renewed_and_is_taken(place: Open) -> None:
 def test_a_break_needs_a_reason_and_shuts_the_holder_out(place: Open) -> None:
     lock = place()
     lock.acquire("a")
-    assert "unlock.yml -e" in lock.ask("break", by="bob", reason=" ")["msg"]
+    assert "Say it with -e" in lock.ask("break", by="bob", reason=" ")["msg"]
     broken = lock.ask("break", by="bob", reason="laptop gone")
     assert (broken["changed"], broken["lease"], broken["last"]["by"], broken["token"]) == (True, None, "bob", 2)
     assert not lock.ask("renew", run="a", token=1)["held"]

@@ -123,7 +123,7 @@ def test_a_torn_file_is_refused_in_words_and_set_aside_by_a_break(tmp_path: path
     with pytest.raises(HostError, match="no record of a lock"):
         acquire(tmp_path, "c")
     assert path.read_text() == torn
-    with pytest.raises(HostError, match=r"unlock\.yml -e .reason="):
+    with pytest.raises(HostError, match=r"Say it with -e .reason="):
         perform(tmp_path, "break", by="bob", reason="")
     broken = perform(tmp_path, "break", by="bob", reason="it was torn")
     assert (broken["token"], broken["lease"], broken["last"]["by"]) == (3, None, "bob")
