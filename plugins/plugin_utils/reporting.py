@@ -47,16 +47,31 @@ def left_out(lost: Mapping[str, str], app: str) -> list[str]:
     return [*lines, f"Once they are back they are brought right by: ansible-playbook playbooks/reconcile.yml -e app={app}"]
 
 
-def ended_well(kind: str, plan: Mapping[str, Any], lost: Mapping[str, str], signed: str) -> list[str]:
-    """What the run brought about, who ordered it and why; the hosts that it left out come last."""
+def ended_well(kind: str, plan: Mapping[str, Any], lost: Mapping[str, str], signed: str, hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the run brought about, who ordered it and why; the hosts that it left out come last.
+
+    A host has moved to the release; or it had that, and was put right: it was out of service, or something of it differed.
+    """
     hosts = {host: move for host, move in plan["hosts"].items() if host not in lost}
     confirmed = f", plan confirmed ({plan['id']})" if plan.get("confirmed") else ""
     ordered = f", by {plan['ordered']}" if plan.get("ordered") else ""
     lines = [f"{kind} {plan['app']} {plan['version']}: {plan['release']} on {len(hosts)} hosts{confirmed}{ordered}"]
     if kind == "reconcile":
-        moved = [f"{host}: {move['from'] or 'nothing'} -> {move['to']}" for host, move in hosts.items() if move["changes"]]
-        lines += moved or ["Every host that can be reached was right already."]
+        changed = [_brought_right(host, move, hostvars[host]) for host, move in hosts.items()]
+        lines += [line for line in changed if line] or ["Every host that can be reached was right already."]
     return [*lines, *([signed] if signed else []), *left_out(lost, plan["app"])]
+
+
+def _brought_right(host: str, move: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """What a reconciliation did to a host; empty where it was right. ``found`` are the host's variables."""
+    if move["changes"]:
+        return f"{host}: {move['from'] or 'nothing'} -> {move['to']}"
+    if not (found.get("release_switch") or {}).get("changed"):
+        return ""
+    report = found.get("release_report") or {}
+    word = report.get("balancer_word")
+    wrong = [*report.get("drift", []), *([f"it told the load balancers {word}"] if word not in (None, "ready") else [])]
+    return f"{host}: {move['to']}, which it had, was put right: {'; '.join(wrong) or 'it was not healthy'}"
 
 
 def _first_line(text: object) -> str:

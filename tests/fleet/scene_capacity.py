@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from conftest import Fleet, Scene, tortured
 
@@ -39,7 +40,8 @@ def some_can_run_neither(fleet: Fleet) -> None:
     finally:
         for host in last:
             fleet.on(host, f"for f in {FAULTS}; do : > $f; done")
-    fleet.must("playbooks/reconcile.yml")
+    shown = fleet.must("playbooks/reconcile.yml").message()
+    assert all(re.search(rf"{host}: 1\.0\.0-\w+, which it had, was put right: ", shown) for host in last), shown
 
 
 SCENES = [
