@@ -59,7 +59,7 @@ def test_a_rollback_brings_back_the_environment_and_the_secrets_of_the_release(f
             first = everywhere(fleet)
             assert all((seen["COLOUR"], seen["STOREFRONT_TOKEN"]) == ("red", SECRETS[0]) for seen in values(first))
 
-            printed.append(configure(fleet, SECRETS[1], "-e", '{"app_restart": false}', COLOUR="blue", WEIGHT="light"))
+            printed.append(configure(fleet, SECRETS[1], "-e", "app_restart=false", COLOUR="blue", WEIGHT="light"))
             assert everywhere(fleet) == first, "it waits for the next deployment"
             assert told(fleet, "app1")["changes"] == ["~COLOUR", "-SIZE", "~STOREFRONT_TOKEN", "+WEIGHT"]
 
