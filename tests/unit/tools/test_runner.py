@@ -42,6 +42,8 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     module = load_runner()
     monkeypatch.setattr(module, "LOGS", tmp_path)
     monkeypatch.setattr(module, "MINIMUM", dict.fromkeys(module.MINIMUM, 1))
+    # The run that this test is part of may be a long one.
+    monkeypatch.delenv("LONG", raising=False)
     return module
 
 
@@ -103,6 +105,29 @@ def test_fewer_tests_than_there_were_are_a_failure(
     suite(runner, monkeypatch, tmp_path, f'echo "{JUNIT.format(GOOD * 4)}" >"$1"')
     assert runner.main(["unit"]) == 1
     assert "4 tests ran, expected at least 5" in capsys.readouterr().out
+
+
+def test_a_long_run_is_held_to_more(runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(runner, "MINIMUM_LONG", runner.MINIMUM | {"unit": 5})
+    suite(runner, monkeypatch, tmp_path, f'echo "{JUNIT.format(GOOD * 4)}" >"$1"')
+    assert runner.main(["unit"]) == 0
+    monkeypatch.setenv("LONG", "1")
+    assert runner.main(["unit"]) == 1
+    assert "4 tests ran, expected at least 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("long", ["", "1"])
+@pytest.mark.parametrize(("cases", "closing"), [("", "0 passed, 1 failed"), (SKIPPED, "0 passed, 1 failed"), (GOOD, "1 passed, 0 failed")])
+def test_a_part_that_was_named_and_saw_nothing_is_a_failure(
+    runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], cases: str, closing: str, long: str
+) -> None:
+    monkeypatch.setenv("LONG", long)
+    monkeypatch.setitem(runner.MINIMUM, "unit", 5)
+    suite(runner, monkeypatch, tmp_path, f'echo "{JUNIT.format(cases)}" >"$1"')
+    assert runner.main(["unit", "tests/unit/test_one.py", "-k", "one"]) == (cases != GOOD)
+    shown = capsys.readouterr().out
+    assert shown.endswith(f"\n{closing}\n")
+    assert ("0 tests ran of tests/unit/test_one.py -k one, expected at least 1" in shown) is (cases != GOOD)
 
 
 def test_a_suite_that_cannot_be_started_is_a_failure(
@@ -187,8 +212,10 @@ def test_the_seconds_of_each_suite_are_told(runner: Any, monkeypatch: pytest.Mon
 
 def test_every_suite_has_a_minimum() -> None:
     runner = load_runner()
-    assert set(runner.SUITES) == set(runner.MINIMUM)
-    assert all(count > 0 for count in runner.MINIMUM.values())
+    assert set(runner.SUITES) == set(runner.MINIMUM) == set(runner.MINIMUM_LONG)
+    assert all(0 < count <= runner.MINIMUM_LONG[suite] for suite, count in runner.MINIMUM.items())
+    # What only a long run sees, or a second look: where these are as many as before, nobody would miss them.
+    assert {suite for suite, count in runner.MINIMUM.items() if count < runner.MINIMUM_LONG[suite]} == {"browser", "molecule", "fleet"}
 
 
 def test_every_scenario_runs_unless_a_reason_says_otherwise() -> None:
