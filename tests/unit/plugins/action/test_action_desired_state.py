@@ -19,8 +19,9 @@ LOCK = {"run": "run-2", "token": 7, "held": True, "deadline": float("inf"), "sai
 class Store(action.ActionModule):
     """The action without Ansible around it; the store is a folder of this machine."""
 
-    def __init__(self) -> None:
-        self._task = types.SimpleNamespace(check_mode=False)
+    def __init__(self, args: dict[str, Any] | None = None) -> None:
+        task = types.SimpleNamespace(args=args, action="tossable.fleet.desired_state", check_mode=False, async_val=0)
+        super().__init__(task, types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir=None)), None, None, None, None)
 
     def _low_level_execute_command(self, command: str) -> dict[str, Any]:
         done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
@@ -45,6 +46,21 @@ def test_what_is_published_a_host_believes(tmp_path: pathlib.Path, given: dict[s
     found = boot.prove(config, source, (tmp_path / "shop" / "desired-lab.signed").read_bytes())
     assert (found.release, found.token, found.run) == ("2-abababab", 7, "run-2")
     assert sorted(path.name for path in (tmp_path / "shop").iterdir()) == ["desired-lab.signed"]
+
+
+def test_what_was_published_is_said(tmp_path: pathlib.Path, given: dict[str, Any]) -> None:
+    result = Store(given).run(None, {})
+    assert (result["changed"], result["summary"]) == (True, "Signed for hosts that come back later: the fleet runs 2-abababab.")
+    assert (tmp_path / "shop" / "desired-lab.signed").exists()
+
+
+@pytest.mark.parametrize("lost", [{"held": False, "said": "bob has it"}, {"deadline": 0.0}], ids=["lost", "ran out"])
+def test_a_run_without_the_lock_signs_nothing_and_does_not_fail(tmp_path: pathlib.Path, given: dict[str, Any], lost: dict[str, Any]) -> None:
+    result = Store({**given, "lock": {**LOCK, **lost}}).run(None, {})
+    assert (result.get("failed", False), result["changed"]) == (False, False)
+    assert result["summary"].startswith("Not signed for hosts that come back later (")
+    assert ("bob has it" if "said" in lost else "ran out") in result["summary"]
+    assert list((tmp_path / "shop").iterdir()) == []
 
 
 def test_a_store_that_cannot_write_is_said(given: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 # Copyright: Tossable Fleet maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hot path costs one exec a host: no module is built or shipped, no temporary folder made."""
+"""The hot path costs one exec a host: no module is built or shipped, no temporary folder made. Without the lock there is not even that one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import types
 from typing import Any
 
 import pytest
-from ansible_collections.tossable.fleet.plugins.action import health_check, release, release_info, release_watch
-from ansible_collections.tossable.fleet.plugins.plugin_utils import host_program
+from ansible_collections.tossable.fleet.plugins.action import health_check, migration, release, release_info, release_watch
+from ansible_collections.tossable.fleet.plugins.plugin_utils import deployment_lock, host_program
 from ansible_collections.tossable.fleet.plugins.plugin_utils.host_action import HostAction
 
 RELEASE = "1.1.0-aaaaaaaa"
@@ -40,7 +40,7 @@ class Host:
             assert hasattr(HostAction, other), other
             monkeypatch.setattr(HostAction, other, never)
 
-    def ask(self, plugin: Any, args: dict[str, str], check: bool = False) -> dict[str, Any]:
+    def ask(self, plugin: Any, args: dict[str, Any], check: bool = False) -> dict[str, Any]:
         """Run the action with these arguments."""
         task = types.SimpleNamespace(args={"app": "shop", **args}, action="tossable.fleet.release", check_mode=check, async_val=0)
         connection = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir=None))
@@ -63,6 +63,32 @@ def test_each_state_is_one_exec(monkeypatch: pytest.MonkeyPatch, given: dict[str
     host = Host(monkeypatch)
     answer = host.ask(release, given, check)
     assert not answer.get("failed"), answer
+    assert len(host.executed) == 1
+
+
+#: What is done under the lock: the plugin and what it is asked.
+UNDER_LOCK: list[tuple[Any, dict[str, str]]] = [*((release, given) for given in STATES), (migration, {"release": RELEASE, "id": "0001-add"})]
+
+
+@pytest.mark.parametrize(("plugin", "given"), UNDER_LOCK, ids=[given.get("state", "migrated") for _, given in UNDER_LOCK])
+@pytest.mark.parametrize(
+    ("lock", "told"),
+    [
+        ({"held": False, "said": "Run a has lost the lock: bob broke it."}, "Run a has lost the lock: bob broke it."),
+        ({"deadline": deployment_lock.uptime() - 1}, "The lease of this run (a) ran out "),
+    ],
+    ids=["lost", "ran out"],
+)
+def test_a_run_without_the_lock_asks_the_host_nothing(
+    monkeypatch: pytest.MonkeyPatch, plugin: Any, given: dict[str, str], lock: dict[str, Any], told: str
+) -> None:
+    host = Host(monkeypatch)
+    held = {"run": "a", "token": 7, "held": True, "deadline": float("inf"), "said": ""}
+    answer = host.ask(plugin, {**given, "lock": {**held, **lock}})
+    assert (answer["failed"], answer.get("changed", False)) == (True, False)
+    assert answer["msg"].startswith(told)
+    assert host.executed == []
+    assert not host.ask(plugin, {**given, "lock": held}).get("failed")
     assert len(host.executed) == 1
 
 
