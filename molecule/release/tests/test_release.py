@@ -100,6 +100,12 @@ def test_a_release_is_not_writable_by_its_application(host: Host) -> None:
     assert host.run("setpriv --reuid hello --regid hello --clear-groups sh -c 'echo >> /srv/hello/current/web.py'").rc != 0
 
 
+def test_an_install_hook_runs_as_the_application_and_what_it_wrote_is_sealed(host: Host) -> None:
+    stage(host, "2.0")
+    written = f"/srv/hello/releases/2.0-{digest(host, '2.0')[:8]}/installed-by"
+    assert host.check_output(f"cat {written}; stat --format='%U %G %a' {written}") == "hello hello\nroot root 644"
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [

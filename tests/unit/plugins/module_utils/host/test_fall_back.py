@@ -122,6 +122,19 @@ def test_a_host_that_cannot_be_taken_out_is_as_before(config: Config, monkeypatc
     assert asked == ["stop shop-return.service", *(["start shop-return.service --no-block"] if going else [])]
 
 
+@pytest.mark.parametrize("release", [LIVE, BAD])
+def test_a_host_comes_back_only_with_a_release_that_is_fit_to_serve(config: Config, words: list[str], release: str) -> None:
+    journal.append(config.journal, {"transaction": "2", "kind": "activate", "step": "done", "release": release})
+    system.point_link(config.current, f"releases/{release}")
+    if release == LIVE:
+        assert transaction.enter(config) == {"changed": True}
+        assert words == ["ready"]
+        return
+    with pytest.raises(HostError, match=f"{BAD} is not fit to serve: broken"):
+        transaction.enter(config)
+    assert words == []
+
+
 @pytest.mark.parametrize("release", [GOOD, BAD])
 def test_wherever_it_is_killed_a_bad_release_is_left_for_good(config: Config, release: str) -> None:
     """After every record in turn: from the beginning of the way back on, whoever mends goes that way, and the release is bad, with the reason."""
