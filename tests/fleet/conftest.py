@@ -161,6 +161,13 @@ class Fleet:
         assert rows, "no load balancer has counted anything"
         return sum(int(count or 0) for row in rows for count in row[15:17])
 
+    def reboot(self, host: str) -> None:
+        """Start a machine anew: what ran on it has ended, and what runs on it then has begun since."""
+        started = podman("inspect", "--format", "{{.State.StartedAt}}", f"{LAB}-{host}")
+        before, again, after = self.run(*started), self.run(*podman("restart", "--time", "10", f"{LAB}-{host}")), self.run(*started)
+        assert (before.code, again.code, after.code) == (0, 0, 0), (before.output, again.output, after.output)
+        assert before.output != after.output, f"{host} has been running since {after.output}"
+
     def served(self, seconds: float = 60) -> None:
         """Wait until each load balancer sends requests to every host again, after a test has mended what it broke."""
         deadline = time.monotonic() + seconds
@@ -213,7 +220,11 @@ def whole(info: dict[str, Any]) -> bool:
 
 #: What a load balancer says of its servers, and the search for what a run that was cut short may leave behind.
 ASK_BALANCER = "echo show stat | socat -t2 - UNIX-CONNECT:/run/haproxy/admin.sock"
-LEFT_NAMES = (".staging*", "*.part", ".part.*", "*.tmp", ".tmp*")
+LEFT_NAMES = (
+    *(".staging*", "*.part", ".part.*", "*.tmp", ".tmp*"),
+    # Beside the word for the load balancers, the switched flags, and what hosts read when they boot; and what was not uploaded whole.
+    *(".state.[0-9]*", ".flags.json.next", ".signed-*", ".desired-*.signed", ".flags-*.signed", ".incoming-*"),
+)
 FIND_LEFT = (
     "find /srv /etc /var/lib/tossable /usr/local/lib/tossable /run/tossable \\( "
     + " -o ".join(f"-name '{name}'" for name in LEFT_NAMES)
@@ -229,11 +240,17 @@ done
 """
 
 
+#: The longest time for which nobody may have counted: a balancer that is restarted takes a few seconds, and so does a machine that has much to do.
+UNSEEN_SECONDS = 10.0
+
+
 class Capacity:
     """How many servers were up, all the time of a case: moments (Unix time) and counts; a balancer that did not answer is left out."""
 
     def __init__(self, balancer: str) -> None:
         argv = podman("exec", "--interactive", f"{LAB}-{balancer}", "bash", "-c", COUNT_UP)
+        self.began = time.time()
+        self.ended: float | None = None
         self.process = subprocess.Popen(argv, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.samples: list[tuple[float, int]] = []
         self.reader = threading.Thread(target=self._read)
@@ -241,20 +258,31 @@ class Capacity:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            moment, _, count = line.strip().partition(" ")
-            if count.isdecimal():
-                self.samples.append((float(moment), int(count)))
+        with self.process.stdout as lines:
+            for line in lines:
+                moment, _, count = line.strip().partition(" ")
+                if count.isdecimal():
+                    self.samples.append((float(moment), int(count)))
 
     def stop(self) -> None:
-        """End the counting; the samples are complete then."""
-        if self.process.poll() is None:
-            self.process.communicate()
+        """End the counting, which must not have ended by itself; the samples are complete then. A second call does nothing."""
+        if self.ended is not None:
+            return
+        self.ended = time.time()
+        code = self.process.poll()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
         self.reader.join()
+        assert code is None, f"the counting of servers ended by itself with {code}, after {len(self.samples)} samples"
 
     def lowest(self) -> int:
-        """The fewest servers that were up at any moment."""
-        assert len(self.samples) > 3, f"only {len(self.samples)} samples"
+        """The fewest servers that were up at any moment of the load: somebody has counted from its beginning to its end."""
+        assert self.ended is not None, "somebody still counts"
+        moments = [self.began, *(moment for moment, _ in self.samples), self.ended]
+        unseen, since = max((after - before, before) for before, after in itertools.pairwise(moments))
+        assert self.samples, "no load balancer said how many servers are up"
+        assert unseen < UNSEEN_SECONDS, f"nobody counted for {unseen:.1f} s, {since - self.began:.1f} s after the beginning"
         return min(count for _, count in self.samples)
 
     def whole_again(self) -> float:

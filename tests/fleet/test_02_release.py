@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from conftest import LAB, LOGS, ROOT, Fleet, long, podman, under_load
+from conftest import LOGS, ROOT, Fleet, long, under_load
 
 
 def test_a_deployment_loses_no_request(fleet: Fleet) -> None:
@@ -90,7 +90,7 @@ def test_a_rollback_to_a_named_version(fleet: Fleet) -> None:
 
 
 def test_a_reboot_brings_the_release_back(fleet: Fleet) -> None:
-    fleet.run(*podman("restart", "--time", "10", f"{LAB}-app1"))
+    fleet.reboot("app1")
     fleet.on("app1", 'for i in $(seq 300); do [ "$(cat /run/tossable/storefront/state 2>/dev/null)" = ready ] && exit 0; sleep 0.1; done; exit 1')
     fleet.settled("1.0.0")
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from conftest import Fleet, environment, long, under_load
+from test_04_refusals import broken
 
 
 def test_check_mode_tells_what_would_happen_and_changes_nothing(fleet: Fleet) -> None:
@@ -88,9 +89,8 @@ def test_a_changed_environment_restarts_host_by_host_without_a_failed_request(fl
 
 def test_status_names_what_differs(fleet: Fleet) -> None:
     page = "/srv/storefront/current/storefront/page.html"
-    fleet.on("app2", f"cp -p {page} /root/page && echo >> {page}")
-    shown = fleet.must("playbooks/status.yml").message()
-    fleet.on("app2", f"cp -p /root/page {page}")
+    with broken(fleet, "app2", f"cp -p {page} /root/page && echo >> {page}", f"cp -p /root/page {page}"):
+        shown = fleet.must("playbooks/status.yml").message()
     assert "1 files differ from the manifest, first storefront/page.html" in shown
     assert re.search(r"hosts that boot come to run 1\.0\.0-[0-9a-f]{8}, signed \S+ by run \d", shown)
     fleet.settled("1.0.0")

@@ -193,7 +193,7 @@ def test_a_desired_state_that_is_forged_or_put_back_is_not_obeyed(fleet: Fleet, 
         killed(fleet, "app1")
         plug("app1", "start")
         balanced(fleet, "app1", "UP")
-        assert told[forgery] in fleet.on("app1", "journalctl --boot --no-pager --unit=storefront-return.service")
+        assert told[forgery] in fleet.on("app1", "journalctl --sync && journalctl --boot --no-pager --unit=storefront-return.service")
         if forgery == "another key":
             assert "is not to be trusted" in fleet.play("playbooks/reconcile.yml").message()
     finally:

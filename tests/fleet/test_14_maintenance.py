@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-from conftest import BALANCER, LAB, Fleet, long, podman, under_load
+from conftest import BALANCER, Fleet, long, under_load
 from load import Load
 
 PLAYBOOK = "playbooks/maintenance.yml"
@@ -36,20 +36,22 @@ def test_maintenance_on_reload_off_under_load(fleet: Fleet) -> None:
     with under_load("maintenance") as running, ThreadPoolExecutor() as pool:
         slow = pool.submit(ask, "/slow?seconds=8")
         running.wait_for(running.sent() + 50, 30)
-        shown = fleet.must(PLAYBOOK, *ON).message()
-        assert "is in maintenance at lb1 and drained: no request is in flight" in shown
-        assert slow.done(), "drained, and yet a request is in flight"
-        assert slow.result()[0] == 200, "what was in flight is answered"
-        status, text, _ = ask()
-        assert (status, "<p>Back at &lt;six&gt;.</p>" in text) == (503, True), text
-        fleet.on("lb1", "systemctl reload haproxy")
-        assert ask()[0] == 503
-        told = fleet.must("playbooks/status.yml").message()
-        assert "storefront is in maintenance at lb1 since 20" in told
-        assert 'by ada, because: the database moves; clients read: "Back at <six>."' in told
-        again = fleet.must(PLAYBOOK, *ON).output
-        assert "changed=0" in again, again
-        fleet.must(PLAYBOOK, *OFF)
+        try:
+            shown = fleet.must(PLAYBOOK, *ON).message()
+            assert "is in maintenance at lb1 and drained: no request is in flight" in shown
+            assert slow.done(), "drained, and yet a request is in flight"
+            assert slow.result()[0] == 200, "what was in flight is answered"
+            status, text, _ = ask()
+            assert (status, "<p>Back at &lt;six&gt;.</p>" in text) == (503, True), text
+            fleet.on("lb1", "systemctl reload haproxy")
+            assert ask()[0] == 503
+            told = fleet.must("playbooks/status.yml").message()
+            assert "storefront is in maintenance at lb1 since 20" in told
+            assert 'by ada, because: the database moves; clients read: "Back at <six>."' in told
+            again = fleet.must(PLAYBOOK, *ON).output
+            assert "changed=0" in again, again
+        finally:
+            fleet.must(PLAYBOOK, *OFF)
         assert ask()[0] == 200
         running.wait_for(running.sent() + 50, 30)
     only_answers_or_the_page(running)
@@ -61,7 +63,7 @@ def test_maintenance_on_reload_off_under_load(fleet: Fleet) -> None:
 def test_it_outlives_a_reboot_and_a_provisioning(fleet: Fleet) -> None:
     fleet.must(PLAYBOOK, *ON)
     try:
-        fleet.run(*podman("restart", "--time", "10", f"{LAB}-lb1"))
+        fleet.reboot("lb1")
         fleet.on("lb1", "for i in $(seq 300); do [ -S /run/haproxy/admin.sock ] && exit 0; sleep 0.1; done; exit 1")
         assert ask()[0] == 503
         fleet.must("playbooks/site.yml", "--limit", "lb1")

@@ -37,7 +37,7 @@ def returned(fleet: Fleet, host: str) -> str:
     ended = f"systemctl show -P ExecMainExitTimestampMonotonic {unit} 2>/dev/null || true"
     wait_until(f"{host} is through with {unit}", 120, lambda: fleet.on(host, ended) not in ("", "0"))
     wait_until(f"{host} is up", 90, lambda: all(of[host].startswith("UP") for of in fleet.statuses().values()))
-    return fleet.on(host, f"journalctl --quiet --output cat _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID {unit})")
+    return fleet.on(host, f"journalctl --sync && journalctl --quiet --output cat _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID {unit})")
 
 
 def generation(fleet: Fleet, host: str) -> int:
