@@ -52,7 +52,7 @@ def boot(host: Host) -> str:
     began = host.check_output("date +%s.%N")
     host.check_output(f"rm -f {STATE}")
     host.run("systemctl restart hello-return.service")
-    return str(host.check_output(f"journalctl --no-pager --unit=hello-return.service --since=@{began}"))
+    return str(host.check_output(f"journalctl --sync && journalctl --no-pager --unit=hello-return.service --since=@{began}"))
 
 
 def served(host: Host) -> str:

@@ -141,7 +141,7 @@ def test_a_program_that_is_killed_half_way_is_repaired_by_systemd(host: Host) ->
     unit = "--unit=doomed --collect --property=OnFailure=hello-repair.service"
     host.check_output(f"systemd-run --quiet {unit} {PROGRAM} transact hello {shlex.quote(given)}")
     journal = "/var/lib/tossable/hello/journal.jsonl"
-    reached = f'for i in $(seq 100); do tail -n 1 {journal} | grep -q \'"step": "healthy"\' && exit 0; sleep 0.02; done; exit 1'
+    reached = f'for i in $(seq 1000); do tail -n 1 {journal} | grep -q \'"step": "healthy"\' && exit 0; sleep 0.02; done; exit 1'
     assert host.run(f"sh -c {shlex.quote(reached)}").rc == 0, host.run(f"tail -n 3 {journal}").stdout
     host.check_output("systemctl kill --signal=KILL doomed.service")
     ready = f"for i in $(seq 200); do grep -qx ready {STATE} && exit 0; sleep 0.05; done; exit 1"

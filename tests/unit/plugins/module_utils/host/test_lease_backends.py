@@ -116,9 +116,9 @@ def program() -> Iterator[str]:
 class Place:
     """Where the lock of one test is kept, asked by a process of its own."""
 
-    def __init__(self, program: str, where: dict[str, Any], **environment: str) -> None:
+    def __init__(self, program: str, where: dict[str, Any], wait_seconds: int = lease_postgres.WAIT_SECONDS, **environment: str) -> None:
         self.where = where
-        command = ["/usr/bin/python3", "-I", "-c", DRIVER, program, "1"]
+        command = ["/usr/bin/python3", "-I", "-c", DRIVER, program, str(wait_seconds)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
 
     def tell(self, operation: str, **more: Any) -> None:
@@ -290,8 +290,8 @@ def row(program: str, server: Server) -> Iterator[Callable[..., Place]]:
     """A lock in the database, named in any way."""
     opened: list[Place] = []
 
-    def open_one(database: str, environment: str = "words", **variables: str) -> Place:
-        opened.append(Place(program, {"environment": environment, "database": database}, **variables))
+    def open_one(database: str, environment: str = "words", wait_seconds: int = lease_postgres.WAIT_SECONDS, **variables: str) -> Place:
+        opened.append(Place(program, {"environment": environment, "database": database}, wait_seconds, **variables))
         return opened[-1]
 
     yield open_one
@@ -327,7 +327,7 @@ def test_a_standby_is_named(row: Callable[..., Place], server: Server) -> None:
 
 
 def test_a_row_that_somebody_holds_is_told(row: Callable[..., Place], server: Server) -> None:
-    lock = row(server.database(), "held")
+    lock, impatient = row(server.database(), "held"), row(server.database(), "held", 1)
     lock.acquire("a")
     held = "BEGIN; SELECT 1 FROM tossable_lock WHERE environment = 'held' FOR UPDATE; SELECT pg_sleep(30)"
     holder = subprocess.Popen(server.as_account("psql", f"--dbname={server.database()}", f"--command={held}"), stdout=subprocess.DEVNULL)
@@ -335,7 +335,7 @@ def test_a_row_that_somebody_holds_is_told(row: Callable[..., Place], server: Se
         until = time.monotonic() + 20
         while server.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'BEGIN%' AND wait_event = 'PgSleep'") == "0":
             assert time.monotonic() < until
-        assert "Somebody holds the row held/shop" in lock.ask("free", run="a", token=1)["msg"]
+        assert "Somebody holds the row held/shop" in impatient.ask("free", run="a", token=1)["msg"]
     finally:
         server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
         holder.wait(30)
