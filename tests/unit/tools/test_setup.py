@@ -55,6 +55,25 @@ def test_sudo_that_asks_for_nothing_is_enough(checkout: Path) -> None:
     assert "requirements.txt" in done.stderr, "it went on to what this checkout does not have"
 
 
+def test_only_what_is_missing_is_installed(checkout: Path) -> None:
+    """A path may lie in a folder of any version, and so may its neighbours, which prove nothing."""
+    (checkout / "there" / "15" / "bin").mkdir(parents=True)
+    (checkout / "there" / "15" / "bin" / "psql").touch()
+    proofs = {"client": "/there/15/bin/psql", "of-any-version": "/there/*/bin/psql", "server": "/there/*/bin/initdb", "folder": "/nowhere"}
+    lines = [f"{package} {checkout}{proof} why" for package, proof in proofs.items()]
+    (checkout / "tools" / "packages.txt").write_text("\n".join(["# Of this test.", "shell sh why", "command no-such-command why", *lines, ""]))
+    stand_in(checkout, "sudo", 'exec "$@"')
+    stand_in(checkout, "apt-get", "exit 1")
+    done = set_up(checkout)
+    assert done.returncode == 2
+    missing = ["command", "server", "folder"]
+    assert done.stdout.splitlines() == [
+        *(f"setup: missing: {name} (why)" for name in missing),
+        f"setup: installing Debian packages: {' '.join(missing)}",
+    ]
+    assert "apt could not install command server folder" in done.stderr
+
+
 def test_removing_the_lab_needs_no_set_up_of_before() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target, recipe in re.findall(r"^([a-z -]+):(.*(?:\n\t.*)+)", makefile, re.MULTILINE):
