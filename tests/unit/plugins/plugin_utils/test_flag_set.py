@@ -268,3 +268,10 @@ def test_a_line_does_not_grow_with_the_ways_to_what_is_required(tmp_path: Path) 
 def test_the_examples_in_the_inventories_can_be_published(folder: Path) -> None:
     flags = flag_set.load(folder)
     assert json.loads(flag_set.render(flags, {}, folder.parent.name, 1))["flags"].keys() == flags.keys() != set()
+
+
+def test_no_flag_that_the_tests_switch_expires_in_their_time() -> None:
+    """On the day after, every fleet would refuse to switch it."""
+    expires = [flag.expires for flag in flag_set.load(ROOT / "inventories" / "lab" / "flags").values() if flag.expires]
+    assert len(expires) > 2
+    assert min(expires) >= date(2099, 1, 1)
