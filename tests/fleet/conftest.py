@@ -223,7 +223,7 @@ ASK_BALANCER = "echo show stat | socat -t2 - UNIX-CONNECT:/run/haproxy/admin.soc
 LEFT_NAMES = (
     *(".staging*", "*.part", ".part.*", "*.tmp", ".tmp*"),
     # Beside the word for the load balancers, the switched flags, and what hosts read when they boot; and what was not uploaded whole.
-    *(".state.[0-9]*", ".flags.json.next", ".signed-*", ".desired-*.signed", ".flags-*.signed", ".incoming-*"),
+    *(".state.next", ".flags.json.next", ".signed-*", ".desired-*.signed", ".flags-*.signed", ".incoming-*"),
 )
 FIND_LEFT = (
     "find /srv /etc /var/lib/tossable /usr/local/lib/tossable /run/tossable \\( "

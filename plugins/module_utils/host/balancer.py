@@ -106,10 +106,11 @@ class Quiet(NamedTuple):
 def write_whole(path: str, text: str, mode: int = 0o644, stamp_ns: int | None = None) -> None:
     """Put `text` into the file by rename, so that a reader sees the old or the new, never a part. Raises OSError.
 
-    `stamp_ns` becomes the file's mtime, where it is given. Nothing is synced: this is for a tmpfs.
+    One writer at a time: what one that was killed has left beside is the next one's. `stamp_ns` becomes the file's mtime, where it is
+    given. Nothing is synced: this is for a tmpfs.
     """
     folder, name = os.path.split(path)
-    beside = os.path.join(folder, f".{name}.{os.getpid()}")
+    beside = os.path.join(folder, f".{name}.next")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         try:

@@ -76,7 +76,9 @@ def test_from_mapping_names_what_is_missing() -> None:
 
 
 def test_announce_is_atomic_and_knows_its_words(drain: Drain) -> None:
-    """A reader meets the old or the new word, and nothing is left beside."""
+    """A reader meets the old or the new word, and nothing is left beside, also not by a writer that was killed."""
+    announce(READY, drain)
+    Path(drain.state_file).with_name(".state.next").write_text("dra")
     for word in sorted(WORDS):
         announce(word, drain)
         assert read_word(drain.state_file) == word
