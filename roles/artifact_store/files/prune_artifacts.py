@@ -6,6 +6,7 @@
 
 Below the root lies a folder for each application, in it one for each version, and `.in-use/` with a file for each environment that
 names the versions in use, one a line. What cannot be read stops the program before it removes anything.
+An upload that was cut short left a folder `.incoming-*` at the root, which goes after a day.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,6 +47,15 @@ def read_in_use(application: Path) -> set[str]:
     return {line.strip() for file in files if not file.name.startswith(".") for line in file.read_text().splitlines() if line.strip()}
 
 
+#: No upload takes so long.
+UPLOAD_SECONDS = 24 * 3600
+
+
+def cut_short(root: Path, now: float) -> list[Path]:
+    """Folders of uploads that were begun a day before `now` (Unix time) and never ended."""
+    return [path for path in sorted(root.glob(".incoming-*")) if path.is_dir() and now - path.stat().st_mtime > UPLOAD_SECONDS]
+
+
 def main() -> int:
     """Prune every application; exit code 1 where one could not be read, and was left alone."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -62,6 +73,9 @@ def main() -> int:
         for version in old:
             print(f"removing {application.name} {version}")
             shutil.rmtree(application / version)
+    for folder in cut_short(given.root, time.time()):
+        print(f"removing {folder}, an upload that was cut short")
+        shutil.rmtree(folder)
     return code
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -72,3 +74,13 @@ def test_an_application_that_cannot_be_read_is_left_alone(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "left alone" in done.stderr
     assert left(tmp_path, "shop") == {"1.0", "1.1"}
+
+
+def test_an_upload_that_was_cut_short_goes_after_a_day_and_one_that_runs_stays(tmp_path: Path) -> None:
+    for name, age in ((".incoming-old", prune.UPLOAD_SECONDS + 60), (".incoming-new", 60)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "shop-1.0.tar.zst").write_text("half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    done = run(tmp_path, 1)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == [".incoming-new"]
