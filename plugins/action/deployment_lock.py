@@ -129,7 +129,9 @@ class ActionModule(HostAction):
         answer = self._ask(given, "show")
         if answer.get("failed"):
             return {"lock": {}, "summary": f"lock of {given['app']} in {given['environment']}: unknown. {answer['msg']}"}
-        return {"lock": {}, "holder": answer["lease"], "summary": deployment_lock.summary(given["app"], given["environment"], answer)}
+        # What is said beside a lease is that it has run out: nobody is at work any more, whoever it was.
+        holder = None if answer["said"] else answer["lease"]
+        return {"lock": {}, "holder": holder, "summary": deployment_lock.summary(given["app"], given["environment"], answer)}
 
 
 def _unanswered(head: str, answer: dict[str, Any]) -> dict[str, Any]:

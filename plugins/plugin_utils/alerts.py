@@ -42,11 +42,10 @@ def found(
     alerts |= {name: f"{name}: {_first(balancer['trouble'])}; {_STATUS}" for name, balancer in balancers.items() if balancer.get("trouble")}
     if flags.get("generation"):
         answering = {host: one for host, one in held.items() if reports.get(host, {}).get("reachable")}
-        for line in flag_view.strays(flags, answering):
-            host = line.partition(":")[0]
+        for host, one in answering.items():
             # What is wrong with a file says by itself what repairs it.
-            help_words = "" if answering[host].get("trouble") else "; playbooks/flag.yml without a flag brings what is live"
-            alerts[f"flags of {host}"] = line + help_words
+            help_words = "" if one.get("trouble") else "; playbooks/flag.yml without a flag brings what is live"
+            alerts |= {f"flags of {host}": line + help_words for line in flag_view.strays(flags, {host: one})}
     return alerts
 
 

@@ -186,3 +186,12 @@ def test_a_database_is_carried_with_the_lock_and_a_password_goes_nowhere(control
     assert "holds a password" in refused["msg"]
     assert "secret" not in refused["msg"]
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize(("seconds", "holder"), [(900, "ada"), (0, None)])
+def test_whose_lease_has_run_out_is_nobody_that_is_at_work(controller: Controller, seconds: int, holder: str | None) -> None:
+    """A controller that died leaves its lease in the record; who looks then is not told that hosts are as somebody means them to be."""
+    controller.take(by="ada", lease_seconds=seconds)
+    shown = controller._show(GIVEN)
+    assert (shown["holder"] and shown["holder"]["owner"]["by"]) == holder
+    assert ("its lease ran out at" in shown["summary"]) == (holder is None)

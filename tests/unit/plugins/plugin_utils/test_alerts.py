@@ -85,3 +85,11 @@ def test_an_alert_keeps_its_name_while_its_words_change() -> None:
 
     assert names(drift=["one"]) == names(drift=["one", "two"]) == {"app1", "flags of app2"}
     assert names() == {"flags of app2"}
+
+
+def test_a_host_of_any_name_is_told_of_its_flags() -> None:
+    held = {"2001:db8::1": {"generation": 4, "digest": "d4"}, "app2": HELD}
+    found = alerts.found({host: report() for host in held}, {}, "shop", False, LIVE, held)
+    assert found == {
+        "flags of 2001:db8::1": "2001:db8::1: it holds generation 4, and 7 is live; playbooks/flag.yml without a flag brings what is live"
+    }
