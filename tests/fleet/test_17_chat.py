@@ -143,7 +143,7 @@ def beside_the_robot(somebody: Client) -> None:
 def ordered(ada: Client, order: str, ended: str) -> str:
     """Say what is wanted, confirm it, and wait for how it ended."""
     ada.say("#ops", f"!{order}")
-    code = ada.wait("PRIVMSG #ops :.*Is that meant").rpartition(" ")[2]
+    code = re.findall(r": yes (\S+) - ", ada.wait("PRIVMSG #ops :.*If that is meant"))[0]
     ada.say("#ops", f"!yes {code}")
     ada.wait(r"PRIVMSG #ops :.* begins, by robot@ops1 on behalf of ada")
     return ada.wait(f":robot!\\S+ PRIVMSG #ops :{ended}", 240)

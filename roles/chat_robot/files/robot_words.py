@@ -175,7 +175,11 @@ def ended(wish: Order, failure: str, made: Sequence[Mapping[str, Any]], now: dat
     """How an order came to its end: what the ledger says of the run that it ``made``, or noted of a switch, else what the playbook said."""
     if made and made[-1]["outcome"] not in ("running", "interrupted"):
         return told(made[-1], now)
-    return clean(f"{wish} failed: {failure}" if failure else f"{wish} ended well" + (f": {noted}" if noted else ""))
+    if failure:
+        return clean(f"{wish} failed: {failure}")
+    if wish.verb == "panic" and not noted:
+        return clean(f"{wish} switched nothing off: no such flag is on. Say flags to see them; more minutes, or a group of flags, may be meant")
+    return clean(f"{wish} ended well" + (f": {noted}" if noted else ""))
 
 
 def ago(run: Mapping[str, Any], now: datetime) -> str:
@@ -287,7 +291,8 @@ class Confirmations:
     def ask(self, account: str, wish: Order, code: str, now: float) -> str:
         """Keep the order, and say what confirms it."""
         self.waiting[account] = (code, wish, now + CONFIRM_SECONDS)
-        return f"{wish}, because: {wish.reason}. Is that meant? Say within {CONFIRM_SECONDS} s: yes {code}"
+        # The code comes first: whatever is long is cut at its end.
+        return f"If that is meant, say within {CONFIRM_SECONDS} s: yes {code} - {wish}, because: {wish.reason}"
 
     def confirm(self, account: str | None, code: str, now: float) -> Order | None:
         """The order that this account confirms with this code in time; it is used up by that, and by a wrong code as well."""

@@ -375,6 +375,9 @@ def test_what_an_order_did_is_what_the_ledger_noted_since() -> None:
     wish = words.Order("flag", "checkout off", "x")
     assert words.ended(wish, "", [], NOW, "checkout: on, now off") == "flag checkout off ended well: checkout: on, now off"
     assert words.ended(wish, "no such flag", [], NOW, "") == "flag checkout off failed: no such flag"
+    panic = words.Order("panic", "group ordres", "x")
+    assert words.ended(panic, "", [], NOW, "checkout: on, now off") == "panic group ordres ended well: checkout: on, now off"
+    assert words.ended(panic, "", [], NOW, "").startswith("panic group ordres switched nothing off: no such flag is on")
 
 
 def seen(*runs: dict[str, Any], until: str = "") -> dict[str, str]:
@@ -473,3 +476,8 @@ def test_a_robot_that_was_started_again_tells_nothing_twice_and_nothing_too_earl
     assert alerts.untold(looks.alerts(told), told) == []
     assert not looks.see(DAMAGED)
     assert alerts.untold(looks.alerts(told), told) == ["over: app2"]
+
+
+def test_the_code_that_confirms_an_order_is_not_cut_off_with_a_long_reason() -> None:
+    wish = words.Order("deploy", "1.1.0", "п" * 250)
+    assert ": yes abcd - deploy 1.1.0" in words.clean(words.Confirmations().ask("ada", wish, "abcd", 0))
