@@ -68,7 +68,7 @@ class ActionModule(HostAction):
         if self._task.check_mode:
             return {**result, "said": []}
         at, clock = time.time(), deployment_lock.uptime()
-        record = _assembled(given, at, clock)
+        record = ledger.writable(_assembled(given, at, clock))
         began = {"began": given["lock"].get("since", clock), "accepted": clock}
         return {**result, **self._deliver(given, record), "record": record, "clock": began}
 

@@ -82,6 +82,15 @@ def one_line(text: object) -> str:
     return " ".join(str(text or "").split())[:WIDTH]
 
 
+def writable(value: Any) -> Any:
+    """The same text, list or mapping, with ``?`` for what UTF-8 cannot hold: a letter that was cut in half on its way here."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {writable(key): writable(one) for key, one in value.items()}
+    return [writable(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def _record(event: str, who: Who, at: float, **more: Any) -> Record:
     told = {**who._asdict(), "on_behalf_of": who.on_behalf_of or None, "account": who.account or None, "reason": one_line(who.reason)}
     return {"schema": SCHEMA, "event": event, "at": moment(at), **told, **more}

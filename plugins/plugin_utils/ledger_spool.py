@@ -41,16 +41,17 @@ def put(folder: str, host: str, record: Record) -> str:
 
 
 def waiting(folder: str, host: str) -> Waiting:
-    """What waits for ``host``. Raises OSError, but not where there is no such folder."""
+    """What waits for ``host``. Raises OSError, but not where there is no such folder, or where another run appends meanwhile what waits there."""
     found = Waiting([], [], [])
     for path in sorted(str(path) for path in Path(folder).glob(f"*@{_literal(host)}.json")):
-        record = _read(path)
-        if record is None:
-            os.replace(path, f"{path}.unreadable")
-            found.unreadable.append(f"{path}.unreadable")
-        else:
-            found.paths.append(path)
-            found.records.append(record)
+        with contextlib.suppress(FileNotFoundError):
+            record = _read(path)
+            if record is None:
+                os.replace(path, f"{path}.unreadable")
+                found.unreadable.append(f"{path}.unreadable")
+            else:
+                found.paths.append(path)
+                found.records.append(record)
     return found
 
 

@@ -145,6 +145,11 @@ def _told(label: str, text: str) -> str:
     return f"{label:<14}{text}"
 
 
+def _cell(value: object) -> object:
+    """Somebody's words are no formula of the spreadsheet that opens them."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else "" if value is None else value
+
+
 def as_csv(runs: Sequence[Run]) -> str:
     """The runs as a table for a spreadsheet; several releases in a cell have a space between them."""
     out = io.StringIO()
@@ -152,7 +157,7 @@ def as_csv(runs: Sequence[Run]) -> str:
     writer.writerow(COLUMNS)
     for run in runs:
         cells = {**run, "from": " ".join(run["from"])}
-        writer.writerow(["" if cells[name] is None else cells[name] for name in COLUMNS])
+        writer.writerow([_cell(cells[name]) for name in COLUMNS])
     return out.getvalue()
 
 

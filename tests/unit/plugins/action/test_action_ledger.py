@@ -12,6 +12,7 @@ from ansible.errors import AnsibleError
 from ansible_collections.tossable.fleet.plugins.action import ledger as action
 from ansible_collections.tossable.fleet.plugins.module_utils.host import ledger, ledger_runs
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
+from ansible_collections.tossable.fleet.plugins.plugin_utils import ledger as plugin_ledger
 from ansible_collections.tossable.fleet.plugins.plugin_utils import ledger_spool
 from ledger_records import ended, noted, started
 
@@ -180,3 +181,34 @@ def test_names_sort_like_times_and_stay_in_the_folder(tmp_path: pathlib.Path) ->
     assert names == sorted(names)
     assert len(list(tmp_path.iterdir())) == 3
     assert ledger_spool.waiting(str(tmp_path), "ops*").paths == []
+
+
+def test_a_letter_that_was_cut_in_half_on_the_command_line_costs_no_record(controller: Controller) -> None:
+    """As Ansible hands on a byte that is no UTF-8; the record says so in its place."""
+    reason = b"the caf\xc3".decode("utf-8", "surrogateescape")
+    given = {
+        **GIVEN,
+        "state": "noted",
+        "kind": "toss",
+        "text": "x",
+        "flags": [],
+        "reason": reason,
+        "by": reason,
+        "run": "",
+        "plan": None,
+        "on_behalf_of": "",
+    }
+    record = plugin_ledger.writable(action._assembled(given, 0.0, 0.0))
+    assert controller.write(record) == {"recorded": True, "said": []}
+    assert (record["reason"], record["by"]) == ("the caf?", "the caf?")
+    assert len(controller.written()) == 1
+
+
+def test_a_record_that_another_run_appends_meanwhile_is_no_reason_not_to_keep_ones_own(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller.trouble = HostError("No space left on device.")
+    controller.write(started("a"))
+    (waits,) = controller.waits()
+    monkeypatch.setattr(ledger_spool.Path, "glob", lambda _self, _pattern: [waits, waits.with_name("2-gone@ops1.json")])
+    assert ledger_spool.waiting(str(controller.spool / "lab"), "ops1").paths == [str(waits)]

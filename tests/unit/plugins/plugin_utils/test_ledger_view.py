@@ -137,6 +137,12 @@ def test_csv_holds_every_run_whatever_stands_in_it() -> None:
     assert (rows[2]["seconds"], rows[2]["continued_by"]) == ("", "d")
 
 
+@pytest.mark.parametrize("words", ['=HYPERLINK("http://evil.example")', "+1", "-5 % errors", "@somebody"])
+def test_a_reason_is_no_formula_of_the_spreadsheet_that_opens_it(words: str) -> None:
+    (row,) = csv.DictReader(io.StringIO(ledger_view.as_csv([{**RUNS[0], "reason": words}])))
+    assert row["reason"] == f"'{words}"
+
+
 def test_the_last_run_in_one_line() -> None:
     assert ledger_view.last_line(RUNS[:2]).startswith(
         "last run: deploy to 2-bbbbbbbb by robot for cy@chat at 2026-11-25T10:00:20Z: rolled_back (app1: "
