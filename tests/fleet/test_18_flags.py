@@ -177,6 +177,28 @@ def test_panic_switches_off_what_changed_lately_once_somebody_has_agreed(fleet: 
 
 
 @long
+def test_a_panic_that_was_cut_off_before_it_came_to_hosts_is_brought_by_the_next_one(fleet: Fleet) -> None:
+    must(fleet, "state=on", "reason='the new checkout'")
+    before, first = alike(fleet), fleet.hosts()[0]
+    # What the ops host has kept when the first one is killed right after its decision.
+    decides = {
+        "state": "decided",
+        "environment": "lab",
+        "declared": str(fleet.inventory.parent / "flags"),
+        "changes": {FLAG: {"state": "off"}},
+    }
+    decided = fleet.run("ansible", "-i", str(fleet.inventory), "ops1", "-m", "tossable.fleet.feature_flag", "-a", json.dumps(decides))
+    assert decided.code == 0, decided.output[-6000:]
+    assert held(fleet, "ops1").generation == before.generation + 1
+    assert {held(fleet, host).digest for host in fleet.hosts()} == {before.digest}
+    assert given(fleet, first) == (before.generation, True)
+    shown = fleet.must("playbooks/panic.yml").message()
+    assert "Nothing to switch off: no flag of kind release that is on" in shown
+    assert alike(fleet).generation == before.generation + 1
+    assert given(fleet, first) == (before.generation + 1, False)
+
+
+@long
 def test_what_is_switched_stays_so_when_the_fleet_is_provisioned_again(fleet: Fleet) -> None:
     must(fleet, "state=on", "reason='the new checkout'")
     before = alike(fleet)

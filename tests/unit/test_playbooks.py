@@ -68,6 +68,16 @@ def test_nothing_is_provisioned_or_tossed_without_a_group_that_it_needs(tmp_path
     assert f"No host is in the group '{missing}'" in refusal(inventory(tmp_path, **groups), playbook, "-e", "target=lb1", "-e", "confirm=lb1")
 
 
+def acting(folder: Path, name: str, text: str) -> dict[str, str]:
+    """The environment in which that action of the collection is another one."""
+    collection = folder / "ansible_collections" / "tossable" / "fleet"
+    shutil.copytree(ROOT / "plugins", collection / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    (collection / "plugins" / "action" / f"{name}.py").write_text(text)
+    for part in ("meta", "roles"):
+        (collection / part).symlink_to(ROOT / part)
+    return {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(folder)}
+
+
 #: In place of the action `maintenance`: a load balancer that shows the page from now on, and has a request that is never answered.
 NEVER_DRAINED = """
 from ansible.plugins.action import ActionBase
@@ -81,17 +91,59 @@ class ActionModule(ActionBase):
 
 
 def test_maintenance_is_on_record_also_where_the_last_requests_are_not_answered(tmp_path: Path) -> None:
-    collection = tmp_path / "ansible_collections" / "tossable" / "fleet"
-    shutil.copytree(ROOT / "plugins", collection / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
-    (collection / "plugins" / "action" / "maintenance.py").write_text(NEVER_DRAINED)
-    for name in ("meta", "roles"):
-        (collection / name).symlink_to(ROOT / name)
     where = inventory(tmp_path, app=["app1"], lb=["lb1"], ops=["ops1"])
     command = ["ansible-playbook", "-i", where, "playbooks/maintenance.yml", "-e", "state=on", "-e", f"release_ledger_spool={tmp_path / 'spool'}"]
-    own = {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(tmp_path)}
+    own = acting(tmp_path, "maintenance", NEVER_DRAINED)
     done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     assert done.returncode != 0, done.stdout
     assert "requests that came before are not answered yet: lb1: 1 at app1" in re.sub(r"\s+", " ", done.stdout), done.stdout
     (waiting,) = (tmp_path / "spool").rglob("*.json")  # nobody listens on the ops host
     record = json.loads(waiting.read_text())
     assert (record["kind"], record["text"]) == ("maintenance", "maintenance on at lb1"), record
+
+
+#: In place of the action `feature_flag`: nothing is on where it is kept, and app2 does not take what it is brought while its file `deaf` is there.
+ALL_IS_OFF = """
+from pathlib import Path
+
+from ansible.plugins.action import ActionBase
+
+LIVE = {"generation": 8, "digest": "d" * 64, "content": "the line", "flags": []}
+
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        state = self._task.args["state"]
+        if state == "decided":
+            assert self._task.args["changes"] == {}, self._task.args
+            return {**LIVE, "changed": False, "summary": "no flag has changed, generation 8", "refused": [], "run": "r1", "by": "ada"}
+        if state == "live":
+            return {**LIVE, "changed": False, "overrides": {}}
+        assert self._task.args["content"] == "the line", self._task.args
+        if task_vars["inventory_hostname"] == "app2" and (Path(task_vars["inventory_dir"]) / "deaf").exists():
+            return {"changed": False, "reachable": True, "generation": 7, "digest": "c" * 64, "trouble": ""}
+        return {"changed": True, "reachable": True, "generation": 8, "digest": "d" * 64, "trouble": ""}
+"""
+
+
+def test_a_panic_after_one_that_was_cut_off_brings_what_is_off_to_every_host(tmp_path: Path) -> None:
+    where = Path(inventory(tmp_path, app=["app1", "app2"], lb=["lb1"], ops=["ops1"]))
+    own = acting(tmp_path, "feature_flag", ALL_IS_OFF)
+
+    def panic(*options: str) -> tuple[int, str]:
+        command = ["ansible-playbook", "-i", str(where), "playbooks/panic.yml", *options]  # nobody is asked to agree, and nobody could
+        done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        return done.returncode, re.sub(r"\s+", " ", done.stdout + done.stderr)
+
+    code, said = panic("-e", "minutes=soon")
+    assert (code, "Nothing was changed: -e minutes='soon' is no span of time. Write 60" in said, "Bring" in said) == (2, True, False), said
+    (where / "deaf").touch()
+    code, said = panic()
+    assert code == 2, said
+    assert "1 of 2 hosts did not get the flags (generation 8); all others have them: - app2: it holds generation 7, and 8 is live" in said, said
+    assert "Nothing to switch off: " not in said, said
+    (where / "deaf").unlink()
+    code, said = panic()
+    assert code == 0, said
+    assert "changed: [app2]" in said, said
+    assert "Nothing to switch off: no flag of kind release that is on has changed within 60 minutes" in said, said
