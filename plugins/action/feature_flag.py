@@ -46,7 +46,15 @@ _SPEC: dict[str, Any] = {
 _TRIES = 10
 #: What a fault begins with that has its place in a file.
 _PLACE = re.compile(r"\S+\.yml:")
+_UNKNOWN = (
+    "It is not known whether anything was changed. {lost}. It could not be read again either: {unread}. Hosts got nothing yet. playbooks/flags.yml "
+    "shows what is live; the same command again makes the switch where it is missing, and brings it to every host"
+)
 _UNTIL = "`until` is a word of Ansible itself: say it as -e ends=2h, or ends=2026-12-01"
+
+
+class _UnknownError(Exception):
+    """Whether a switch was made is not known, in words."""
 
 
 class ActionModule(ActionBase):
@@ -75,8 +83,10 @@ class ActionModule(ActionBase):
                 live, line = self._state(given["environment"])
                 today = datetime.now(tz=UTC).date()
                 decision = flag_live.decide(flags, live, line, changes, order, given["groups"], today, given["above"], given["what_may"])
-                if self._task.check_mode or not decision.changed or self._swap(live, decision):
+                if self._task.check_mode or not decision.changed or self._made(live, decision):
                     return self._decided(given, decision, line)
+        except _UnknownError as error:
+            return {"failed": True, "msg": str(error)}
         except (ValueError, AnsibleConnectionFailure) as error:
             return {"failed": True, "msg": f"Nothing was changed. {_words(error)}"}
         return {"failed": True, "msg": f"Nothing was changed: others have changed flags {_TRIES} times meanwhile. Run the same command again."}
@@ -109,6 +119,20 @@ class ActionModule(ActionBase):
     def _swap(self, before: flag_live.Live, decision: flag_live.Decision) -> bool:
         command, data = flag_live.swap_command(before, decision.live, decision.line)
         return flag_live.parse_swap(self._low_level_execute_command(command, in_data=data)["stdout"])
+
+    def _made(self, before: flag_live.Live, decision: flag_live.Decision) -> bool:
+        """Replace the live state, or find that somebody else was quicker; where the answer is lost, what is live by then tells which."""
+        try:
+            return self._swap(before, decision)
+        except (ValueError, AnsibleConnectionFailure) as error:
+            lost = _words(error).rstrip(".")
+        try:
+            found, line = self._state(before.environment)
+        except (ValueError, AnsibleConnectionFailure) as error:
+            raise _UnknownError(_UNKNOWN.format(lost=lost, unread=_words(error).rstrip("."))) from None
+        if found == before and (found, line) != (decision.live, decision.line):
+            raise ValueError(f"{lost}. It was read again: what is live is what it was before. Run the same command again")
+        return flag_live.holds(found, decision)
 
     def _publish(self, given: dict[str, Any]) -> dict[str, Any]:
         data = given["content"].rstrip("\n").encode() + b"\n"

@@ -25,6 +25,8 @@ options:
       - V(decided) makes the O(changes), all in one generation, on the host that keeps the live state; without any it follows what is declared by
         now and keeps every switch. It fails in words, with nothing changed, where a flag or a variant is not known, a rule is broken, or somebody
         may not.
+        Where the answer of the ops host is lost while it switches, what is live by then tells whether it was done; where that cannot be read, it
+        fails and says that it is not known.
       - V(published) brings O(content) to the host of the task. A host that cannot be reached, or refuses, is a result with RV(trouble), not a
         failure.
       - V(read) looks what the host of the task holds.

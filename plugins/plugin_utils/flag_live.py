@@ -175,6 +175,13 @@ def parse_swap(stdout: str) -> bool:
     return word == "swapped"
 
 
+def holds(found: Live, decision: Decision) -> bool:
+    """Whether a decision was kept: what is live is what was decided, or was made on top of it."""
+    marks = {row["flag"]: decision.live.changed.get(row["flag"]) for row in decision.rows if row["changed"]}
+    on_top = found.generation > decision.live.generation and all(found.changed.get(flag) == mark for flag, mark in marks.items())
+    return found == decision.live or on_top
+
+
 def _answer(stdout: str) -> tuple[str, str]:
     # A terminal, which ssh has where nothing is piped in, ends lines in its own way.
     stdout = stdout.replace("\r\n", "\n")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.tossable.fleet.plugins.action import feature_flag as action
-from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_publish
+from ansible_collections.tossable.fleet.plugins.plugin_utils import flag_live, flag_publish
 
 DECLARED = """\
 flags:
@@ -27,6 +27,7 @@ class Machine(action.ActionModule):
         self.folder = folder
         self.reachable = True
         self.before_swap: list[Any] = []
+        self.after_swap: list[Any] = []
         self._task = types.SimpleNamespace(check_mode=check_mode, diff=diff)
 
     def _low_level_execute_command(self, command: str, in_data: bytes | None = None) -> dict[str, Any]:
@@ -36,6 +37,8 @@ class Machine(action.ActionModule):
             self.before_swap.pop()()
         command = command.replace(flag_publish.FOLDER, str(self.folder))
         done = subprocess.run(["sh", "-c", command], input=in_data or b"", capture_output=True, check=False)
+        if "tell swapped" in command and self.after_swap:
+            self.after_swap.pop()()
         return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
 
     def decide(self, declared: Path, **changes: Any) -> dict[str, Any]:
@@ -135,6 +138,81 @@ def test_who_cannot_be_reached_is_a_result(declared: Path, ops: Machine) -> None
     }
     assert ops.decide(declared)["msg"] == "Nothing was changed. The ops host cannot be reached: no route"
     assert ops._publish({"content": "{}"})["failed"]
+
+
+def cut() -> None:
+    raise AnsibleConnectionFailure("Connection reset by peer")
+
+
+def cut_after_somebody_else(other: Machine, declared: Path) -> None:
+    other.decide(declared, banner={"state": "off"})
+    cut()
+
+
+def test_a_switch_whose_answer_was_lost_goes_on_as_decided(declared: Path, ops: Machine) -> None:
+    ops.after_swap = [cut]
+    decided = ops.decide(declared, checkout={"state": "on"})
+    assert (decided.get("msg"), decided["changed"], decided["summary"]) == (None, True, "checkout: on (was off), generation 1")
+    assert [row["changed"] for row in decided["flags"]] == [True], "the ledger and the channel hear of it"
+    assert (ops.folder / "flags.json").read_text() == decided["content"]
+
+
+def test_a_switch_whose_answer_was_lost_is_not_made_again_where_somebody_has_switched_on_top_of_it(declared: Path, ops: Machine) -> None:
+    ops.after_swap = [lambda: cut_after_somebody_else(Machine(ops.folder), declared)]
+    decided = ops.decide(declared, checkout={"state": "on"})
+    assert (decided["changed"], decided["summary"]) == (True, "checkout: on (was off), generation 1")
+    assert json.loads((ops.folder / "state.json").read_text())["generation"] == 2
+
+
+def test_a_switch_that_was_cut_off_before_it_came_there_has_changed_nothing(declared: Path, ops: Machine) -> None:
+    ops.before_swap = [cut]
+    refused = ops.decide(declared, checkout={"state": "on"})
+    assert refused["msg"] == (
+        "Nothing was changed. The ops host cannot be reached: Connection reset by peer. It was read again: what is live is what it was before. "
+        "Run the same command again"
+    )
+    ops.before_swap = [lambda: cut_after_somebody_else(Machine(ops.folder), declared)]
+    decided = ops.decide(declared, checkout={"state": "on"})
+    assert (decided["changed"], decided["generation"]) == (True, 2), "somebody else was quicker: it is decided again"
+
+
+def test_a_line_that_was_written_again_is_told_from_one_that_was_not(declared: Path, ops: Machine) -> None:
+    ops.decide(declared)
+    whole = (ops.folder / "flags.json").read_text()
+    for hook in (ops.before_swap, ops.after_swap):
+        (ops.folder / "flags.json").write_text("{broken\n")
+        hook.append(cut)
+        mended = ops.decide(declared)
+        assert mended.get("failed", False) == ((ops.folder / "flags.json").read_text() != whole) == (hook is ops.before_swap)
+
+
+def test_where_nobody_knows_whether_it_was_switched_that_is_said_and_what_to_type(declared: Path, ops: Machine) -> None:
+    def gone() -> None:
+        ops.reachable = False
+        cut()
+
+    ops.after_swap = [gone]
+    unknown = ops.decide(declared, checkout={"state": "on"})
+    assert unknown["failed"]
+    assert "Nothing was changed" not in unknown["msg"]
+    assert unknown["msg"] == (
+        "It is not known whether anything was changed. The ops host cannot be reached: Connection reset by peer. It could not be read again either: "
+        "The ops host cannot be reached: no route. Hosts got nothing yet. playbooks/flags.yml shows what is live; the same command again makes the "
+        "switch where it is missing, and brings it to every host"
+    )
+    ops.reachable = True
+    again = ops.decide(declared, checkout={"state": "on"})
+    assert (again["changed"], again["summary"]) == (False, "checkout: on already, generation 1")
+
+
+def test_a_switch_that_fails_after_it_is_live_goes_on_as_decided(declared: Path, ops: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    ops.decide(declared)
+    fails = flag_live._SWAP.replace("mv -fT .flags.json.next flags.json ||", "false ||")
+    assert fails != flag_live._SWAP
+    monkeypatch.setattr(flag_live, "_SWAP", fails)
+    decided = ops.decide(declared, checkout={"state": "on"})
+    assert (decided["changed"], decided["generation"]) == (True, 2)
+    assert (ops.folder / "flags.json").read_text() == decided["content"]
 
 
 def test_the_live_state_is_told_with_what_is_declared(declared: Path, ops: Machine) -> None:
