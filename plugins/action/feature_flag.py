@@ -78,9 +78,10 @@ class ActionModule(ActionBase):
         try:
             changes = flag_view.changes(given["changes"])
             order = _order(given, changes)
-            flags = flag_set.load(Path(given["declared"]))
+            flags, absent = flag_set.load(Path(given["declared"])), flag_set.absent(Path(given["declared"]))
             for _attempt in range(_TRIES):
                 live, line = self._state(given["environment"])
+                flag_live.keep_from_loss(given["declared"], absent, live, line)
                 today = datetime.now(tz=UTC).date()
                 decision = flag_live.decide(flags, live, line, changes, order, given["groups"], today, given["above"], given["what_may"])
                 if self._task.check_mode or not decision.changed or self._made(live, decision):
@@ -176,6 +177,7 @@ class ActionModule(ActionBase):
         try:
             flags = flag_set.load(Path(given["declared"]))
             live, line = self._state(given["environment"])
+            flag_live.keep_from_loss(given["declared"], flag_set.absent(Path(given["declared"])), live, line)
         except (ValueError, AnsibleConnectionFailure) as error:
             return {"failed": True, "msg": f"The flags cannot be told. {_words(error)}"}
         now = datetime.now(tz=UTC)

@@ -234,6 +234,16 @@ def person(order: Order) -> str:
     return (order.on_behalf_of or order.by).partition("@")[0]
 
 
+def keep_from_loss(folder: str, absent: str, live: Live, line: bytes) -> None:
+    """Raises FlagError where a folder declares nothing (``absent`` says why) while flags are live: it is the wrong one, or not all of it is there."""
+    known = sorted({*(_published(line) or {}), *live.overrides})
+    if absent and known:
+        raise FlagError(
+            f"the flags are declared in {folder}, which {absent}, while {', '.join(known)} are live: hosts would lose them. Check -i and "
+            "feature_flags_declared, and that this checkout is whole. Where no flag is to be declared any more, write a file there with `flags: {}`"
+        )
+
+
 def decide(
     flags: Mapping[str, Flag],
     live: Live,
@@ -376,8 +386,14 @@ def _state_words(flags: Mapping[str, Flag], live: Live, key: str) -> str:
 
 def _redeclared(line: bytes, made: bytes) -> set[str]:
     """The flags that applications see with another definition; none where the line before cannot be read."""
+    old, new = _published(line), _published(made)
+    return set() if old is None or new is None else {key for key in {*old, *new} if old.get(key) != new.get(key)}
+
+
+def _published(line: bytes) -> dict[str, Any] | None:
+    """The definitions in a line, by flag; None where it cannot be read."""
     try:
-        old, new = json.loads(line)["flags"], json.loads(made)["flags"]
+        found = json.loads(line)["flags"]
     except (ValueError, KeyError, TypeError):
-        return set()
-    return {key for key in {*old, *new} if old.get(key) != new.get(key)}
+        return None
+    return found if isinstance(found, dict) else None

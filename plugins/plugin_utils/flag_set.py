@@ -63,8 +63,12 @@ class Flag(NamedTuple):
 
 
 def load(folder: Path) -> dict[str, Flag]:
-    """All flags that the files ``*.yml`` of a folder declare; raises FlagError with every fault that was found."""
-    faults: list[str] = []
+    """All flags that the files ``*.yml`` of a folder declare; raises FlagError with every fault that was found.
+
+    A file whose name only nearly ends so is a fault: whoever wrote it takes its flags for declared.
+    """
+    unread = sorted(path for path in folder.glob("[!.]*.[yY]*") if path.suffix != ".yml" and path.suffix.lower() in (".yml", ".yaml"))
+    faults = [f"{folder.name}/{path.name}: only files *.yml are read: rename it to {path.stem}.yml" for path in unread]
     flags: dict[str, Flag] = {}
     for path in sorted(folder.glob("*.yml")):
         name = f"{folder.name}/{path.name}"
@@ -86,6 +90,13 @@ def load(folder: Path) -> dict[str, Flag]:
     if faults:
         raise FlagError("\n".join(faults))
     return flags
+
+
+def absent(folder: Path) -> str:
+    """Why a folder declares nothing at all, also not that there are no flags; empty where it does."""
+    if not folder.is_dir():
+        return "is no folder"
+    return "" if any(folder.glob("*.yml")) else "holds no file *.yml"
 
 
 def asked(flag: Flag, words: Mapping[str, Any], today: date) -> State | None:

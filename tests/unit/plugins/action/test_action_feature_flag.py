@@ -215,6 +215,28 @@ def test_a_switch_that_fails_after_it_is_live_goes_on_as_decided(declared: Path,
     assert (ops.folder / "flags.json").read_text() == decided["content"]
 
 
+def test_a_folder_that_is_missing_takes_no_flag_from_hosts(tmp_path: Path, declared: Path, ops: Machine) -> None:
+    never = ops.decide(tmp_path / "None" / "flags")
+    assert (never["changed"], json.loads(never["content"])["flags"]) == (True, {}), "an inventory that never had any flag"
+    assert ops._live({**GIVEN, "declared": str(tmp_path / "None" / "flags")})["flags"] == []
+    ops.decide(declared, checkout={"state": "on"})
+    before = (ops.folder / "flags.json").read_bytes()
+    (tmp_path / "empty").mkdir()
+    wrong = {tmp_path / "None" / "flags": "is no folder", tmp_path / "empty": "holds no file *.yml", declared / "shop.yml": "is no folder"}
+    for folder, found in wrong.items():
+        refused = ops.decide(folder, banner={"state": "reset"})
+        assert refused["failed"]
+        assert f"Nothing was changed. The flags are declared in {folder}, which {found}" in refused["msg"]
+        assert "while banner, checkout are live: hosts would lose them" in refused["msg"]
+        assert "feature_flags_declared" in refused["msg"]
+        assert "write a file there with `flags: {}`" in refused["msg"]
+        told = ops._live({**GIVEN, "declared": str(folder)})
+        assert f"The flags cannot be told. The flags are declared in {folder}, which {found}" in told["msg"]
+    assert (ops.folder / "flags.json").read_bytes() == before
+    (tmp_path / "empty" / "none.yml").write_text("flags: {}\n")
+    assert json.loads(ops.decide(tmp_path / "empty")["content"])["flags"] == {}
+
+
 def test_the_live_state_is_told_with_what_is_declared(declared: Path, ops: Machine) -> None:
     ops.decide(declared, checkout={"state": "on"})
     live = ops._live({**GIVEN, "declared": str(declared)})

@@ -197,6 +197,17 @@ def test_every_fault_of_every_file_is_told_at_once(tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 2
 
 
+@pytest.mark.parametrize("name", ["new.yaml", "new.YML", "new.Yaml"])
+def test_a_file_whose_name_would_not_be_read_is_a_fault(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "flags"
+    folder.mkdir()
+    for beside in ("some.yml", name, "README.md", ".hidden.yaml"):
+        (folder / beside).write_text("")
+    with pytest.raises(FlagError) as caught:
+        flag_set.load(folder)
+    assert str(caught.value) == f"flags/{name}: only files *.yml are read: rename it to new.yml"
+
+
 def test_a_flag_is_declared_in_one_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.yml").write_text(f"flags:\n  checkout: {{{ABOUT}, state: off}}\n")
