@@ -24,7 +24,8 @@ options:
     description:
       - V(decided) makes the O(changes), all in one generation, on the host that keeps the live state; without any it follows what is declared by
         now and keeps every switch. It fails in words, with nothing changed, where a flag or a variant is not known, a rule is broken, or somebody
-        may not.
+        may not. A switch of another flag that does not fit its declaration any more stays, with the variants that were published, and RV(summary)
+        names it.
         Where the answer of the ops host is lost while it switches, what is live by then tells whether it was done; where that cannot be read, it
         fails and says that it is not known.
       - V(published) brings O(content) to the host of the task. A host that cannot be reached, or refuses, is a result with RV(trouble), not a
@@ -158,9 +159,10 @@ summary:
 flags:
   description: >-
     With O(state=decided), for each flag that was asked for or has changed, C(flag), C(before), C(after) and C(changed). With O(state=live), for
-    each flag C(kind), C(owner), C(groups), C(state), C(off), C(declared), C(switched), C(differs), C(since), C(by), C(reason), C(until), C(over)
-    (that end has passed), C(expires), C(expired), C(rollout) (C(run), C(step) and C(of) while one is under way), and the seconds since it was
-    switched (C(age_seconds)) or changed at all (C(changed_seconds)).
+    each flag C(kind), C(owner), C(groups), C(state), C(off), C(declared), C(switched), C(unfit) (why its switch does not fit its declaration any
+    more, empty where it does), C(differs), C(since), C(by), C(reason), C(until), C(over) (that end has passed), C(expires), C(expired), C(rollout)
+    (C(run), C(step) and C(of) while one is under way), and the seconds since it was switched (C(age_seconds)) or changed at all
+    (C(changed_seconds)).
   returned: with O(state=decided) and O(state=live)
   type: list
   elements: dict

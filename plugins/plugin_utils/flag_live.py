@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -259,7 +259,8 @@ def decide(
 
     ``line`` is what was published last. ``above``: a generation that hosts have seen, where the live state was lost. The generation grows only
     where the state or the line changes. ``what_may``: flags that the person may not change are left as they are, and the others are changed, if there
-    are any. Raises FlagError with everything that stands in the way.
+    are any. A standing switch that does not fit its declaration any more is named, and its flag gives what was published of it: nobody is kept from
+    switching others, and no user gets anything else by a command that is about another flag. Raises FlagError with everything that stands in the way.
     """
     if what_may and (forbidden := _forbidden(flags, changes, order, groups)).keys() < changes.keys():
         allowed = {key: words for key, words in changes.items() if key not in forbidden}
@@ -268,46 +269,67 @@ def decide(
         return decision._replace(summary=said, refused=list(forbidden.values()))
     overrides = _overrides(flags, live, changes, order, groups, today)
     declared = {key: flags[key].state for key in overrides if key in flags}
-    as_it_was = _rendered(flags, live)
-    if overrides == live.overrides and live.generation >= above and hashlib.sha256(as_it_was).hexdigest() == live.digest:
+    published = _published(line) if hashlib.sha256(line).hexdigest() == live.digest else None
+    as_it_was = _rendered(flags, live, live.overrides, published or {})
+    if overrides == live.overrides and live.generation >= above and hashlib.sha256(as_it_was.data).hexdigest() == live.digest:
         rows = [_row(flags, live, live, key) for key in changes]
         kept = live._replace(declared=declared)
-        return Decision(kept, as_it_was, rows, line != as_it_was or kept != live, summary(rows, live.generation))
+        return Decision(kept, as_it_was.data, rows, line != as_it_was.data or kept != live, summary(rows, live.generation, as_it_was.unfit))
     after = live._replace(generation=max(live.generation, above) + 1, overrides=overrides, declared=declared)
-    made = flag_set.render(flags, _states(flags, after), live.environment, after.generation)
-    redeclared = _redeclared(line, as_it_was)
+    standing = {key: override for key, override in overrides.items() if override == live.overrides.get(key)}
+    made = _rendered(flags, after, standing, published or {})
+    redeclared = _redeclared(line, as_it_was.data)
     moved = {*redeclared, *(key for key in {*overrides, *live.overrides} if overrides.get(key) != live.overrides.get(key))}
     who = {name: getattr(order, name) for name in ("at", "by", "on_behalf_of", "account")}
     marks = {key: {**who, "reason": order.reason if key in changes else "its declaration changed"} for key in moved}
-    after = after._replace(changed={**live.changed, **marks}, digest=hashlib.sha256(made).hexdigest())
+    after = after._replace(changed={**live.changed, **marks}, digest=hashlib.sha256(made.data).hexdigest())
     rows = [{**_row(flags, live, after, key), "changed": key in moved} for key in sorted({*changes, *moved})]
     # Seen where somebody switches one flag from a checkout in which others are declared otherwise.
     rows = [{**row, "before": "declared otherwise"} if row["flag"] in redeclared - {*changes} else row for row in rows]
-    return Decision(after, made, rows, True, summary(rows, after.generation))
+    rows = [{**row, "after": flags[row["flag"]].off} if row["flag"] in made.off else row for row in rows]
+    return Decision(after, made.data, rows, True, summary(rows, after.generation, made.unfit))
 
 
-def _states(flags: Mapping[str, Flag], live: Live) -> dict[str, State]:
-    """The switches of flags that are declared; those of others have no effect."""
-    return {key: override["state"] for key, override in live.overrides.items() if key in flags}
+class _Rendered(NamedTuple):
+    """A line, what becomes of flags whose standing switch does not fit them any more, a sentence each, and which of them are off."""
+
+    data: bytes
+    unfit: list[str]
+    off: set[str]
 
 
-def _rendered(flags: Mapping[str, Flag], live: Live) -> bytes:
-    """The line of the state as it is by what is declared now; empty where a switch does not fit its declaration any more."""
-    try:
-        return flag_set.render(flags, _states(flags, live), live.environment, live.generation)
-    except FlagError:
-        return b""
+def _rendered(flags: Mapping[str, Flag], live: Live, standing: Mapping[str, Mapping[str, Any]], published: Mapping[str, Any]) -> _Rendered:
+    """The state as hosts get it by what is declared now; switches of flags that are not declared have no effect.
+
+    A ``standing`` switch that does not fit keeps the variants that were ``published`` of its flag, and what the flag requires counts as ever; where
+    it does not fit those either the flag is off. Raises FlagError where another switch does not fit.
+    """
+    states = {key: override["state"] for key, override in live.overrides.items() if key in flags}
+    unfit = {key: why for key, state in states.items() if key in standing and (why := flag_set.misfit(flags[key], state))}
+    as_before = {key: flags[key]._replace(variants={**flags[key].variants, **published[key]["variants"]}) for key in unfit if key in published}
+    off = {key for key in unfit if key not in as_before or flag_set.misfit(as_before[key], states[key])}
+    given = {**flags, **{key: flag for key, flag in as_before.items() if key not in off}}
+    data = flag_set.render(given, {**states, **{key: {"to": flags[key].off} for key in off}}, live.environment, live.generation)
+    return _Rendered(data, [_misfit(flags[key], states[key], why, key not in off) for key, why in unfit.items()], off)
 
 
-def summary(rows: Sequence[Mapping[str, Any]], generation: int) -> str:
-    """What was switched, in one line."""
+def _misfit(flag: Flag, state: State, why: str, kept: bool) -> str:
+    becomes = "stays as it was published" if kept else "is off"
+    return (
+        f"{flag.key} {becomes}, because its switch to {flag_set.told(state)} does not fit {flag.where} any more ({why}): "
+        f"playbooks/flag.yml -e flag={flag.key} -e state=reset"
+    )
+
+
+def summary(rows: Sequence[Mapping[str, Any]], generation: int, unfit: Iterable[str] = ()) -> str:
+    """What was switched, and which switches do not fit any more, in one line."""
     said = [
         f"{row['flag']}: {row['after']} (was {row['before']})"
         if row["before"] != row["after"]
         else f"{row['flag']}: {row['after']}{'' if row['changed'] else ' already'}"
         for row in rows
     ]
-    return f"{'; '.join(said) or 'no flag has changed'}, generation {generation}"
+    return "; ".join([f"{'; '.join(said) or 'no flag has changed'}, generation {generation}", *unfit])
 
 
 def _overrides(

@@ -138,9 +138,10 @@ def told(state: State) -> str:
 
 def render(flags: Mapping[str, Flag], live: Mapping[str, State], environment: str, generation: int) -> bytes:
     """The line that hosts read: the same flags give the same bytes. Raises FlagError where a live state does not fit its declaration any more."""
-    faults = [fault for key, state in live.items() if key in flags for fault in _unfit(flags[key], state)]
-    if faults:
-        raise FlagError("\n".join(faults))
+    unfit = {key: why for key, state in live.items() if key in flags and (why := misfit(flags[key], state))}
+    if unfit:
+        said = (f"{flags[key].where}: the live state of {key} does not fit its declaration any more: {why}" for key, why in unfit.items())
+        raise FlagError("\n".join(f"{line}. Switch it, or reset it: -e state=reset" for line in said))
     states = {key: live.get(key, flag.state) for key, flag in flags.items()}
     published = {
         "$schema": SCHEMA,
@@ -221,12 +222,14 @@ def _clause(clause: Mapping[str, Any]) -> str:
     return f"{clause['give']}: {share}{'of ' if share and 'when' in clause else ''}{clause.get('when', '')}".strip()
 
 
-def _unfit(flag: Flag, state: State) -> Iterator[str]:
+def misfit(flag: Flag, state: State) -> str:
+    """Why a live state does not fit its flag's declaration, in words; empty where it does."""
     try:
         if _state(flag, state if "to" not in state else str(state["to"])) != state:
-            raise ValueError(f"{state!r} is no state of a flag")
+            return f"{state!r} is no state of a flag"
     except ValueError as error:
-        yield f"{flag.where}: the live state of {flag.key} does not fit its declaration any more: {error}. Switch it, or reset it: -e state=reset"
+        return str(error)
+    return ""
 
 
 def _state(flag: Flag, given: Any) -> State:

@@ -14,6 +14,7 @@ from . import flag_live, flag_metrics, flag_set, flag_steps
 from .flag_live import Live
 from .flag_set import Flag
 
+_UNFIT = "its switch does not fit its declaration any more ({unfit}), so it stays as it was published: state=reset takes the switch away"
 _HEADS = ("flag", "state", "declared", "since", "by", "why", "age", "expires", "remarks")
 
 
@@ -62,6 +63,7 @@ def _row(key: str, flag: Flag | None, live: Live, now: datetime) -> dict[str, An
         "state": flag_set.told(state) if flag else "no effect",
         "declared": declared,
         "off": flag is None or state == {"to": flag.off},
+        "unfit": flag_set.misfit(flag, state) if flag and override else "",
         "switched": override is not None,
         "differs": override is not None and (flag is None or override["state"] != flag.state),
         "since": mark.get("at", ""),
@@ -161,6 +163,7 @@ def _cells(row: Mapping[str, Any], idle: str) -> tuple[str, ...]:
         *([f"in a rollout, step {rollout['step']} of {rollout['of']}: roll_out_flag.yml goes on from here, if none runs"] if rollout else []),
         *([idle] if idle and row["declared"] != "not declared" else []),
         *(["its declaration is gone: state=reset takes the switch away"] if row["declared"] == "not declared" else []),
+        *([_UNFIT.format(**row)] if row["unfit"] else []),
         *([f"EXPIRED {row['expires']}: remove the flag from the code, or give it another date"] if row["expired"] else []),
         *(
             [f"its end has passed ({row['until']}): state=reset, or another -e ends=..."]

@@ -128,6 +128,95 @@ def test_a_switch_of_a_flag_that_is_gone_has_no_effect_and_can_be_reset(flags: A
     assert decide(fewer, without, checkout={"state": "reset"}).live.overrides == {}
 
 
+THEME = """\
+  theme: {purpose: Look, owner: shop, kind: ops, variants: {light: 1, dark: 2, high: 3}, on: dark, off: light, state: dark, may_change: [lin]}
+  poster: {purpose: Tell, owner: shop, kind: ops, state: on, requires: [theme]}
+"""
+LIN = ORDER._replace(by="lin")
+
+
+def misfit(folder: Path) -> tuple[Any, Decision]:
+    """Flags of which one has lost the variant that somebody has switched it to, and what was live before that."""
+    before = declared(folder, DECLARED + THEME)
+    switched = decide(before, decide(before), LIN, theme={"state": "high"})
+    return declared(folder, DECLARED + THEME.replace(", high: 3", "")), switched
+
+
+def test_a_switch_that_does_not_fit_any_more_keeps_nobody_from_another_flag_and_stays_as_it_was_published(tmp_path: Path) -> None:
+    flags, before = misfit(tmp_path)
+    off = decide(flags, before, checkout={"state": "off"})
+    assert off.summary.startswith("checkout: off (was 10 %), generation 3; theme stays as it was published, because its switch to high does not fit ")
+    assert off.summary.endswith(
+        "/shop.yml:5 any more (there is no variant 'high' (there are: light, dark)): playbooks/flag.yml -e flag=theme -e state=reset"
+    )
+    assert [row["flag"] for row in off.rows if row["changed"]] == ["checkout"]
+    was, now = (json.loads(one.line)["flags"] for one in (before, off))
+    assert (now["theme"], now["theme"]["defaultVariant"], now["theme"]["variants"]["high"]) == (was["theme"], "high", 3)
+    assert now["poster"] == was["poster"]
+    assert now["poster"]["defaultVariant"] == "off"
+    assert off.live.overrides["theme"] == before.live.overrides["theme"]
+    again = decide(flags, off)
+    assert (again.changed, again.line) == (False, off.line), "it is published once"
+    assert "theme stays as it was published" in again.summary
+    merely = decide(flags, before)
+    assert (merely.changed, merely.line) == (False, before.line)
+    assert merely.summary.startswith("no flag has changed, generation 2; theme stays")
+
+
+@pytest.mark.parametrize(("words", "variant"), [({"state": "reset"}, "dark"), ({"state": "off"}, "light"), ({"state": "on"}, "dark")])
+def test_a_switch_that_does_not_fit_any_more_is_taken_away_by_its_own_flag(tmp_path: Path, words: dict[str, Any], variant: str) -> None:
+    flags, before = misfit(tmp_path)
+    after = decide(flags, before, LIN, theme=words)
+    assert after.summary.partition(" (was high), generation 3")[0] == f"theme: {variant}"
+    assert "stays" not in after.summary
+    assert json.loads(after.line)["flags"]["theme"]["defaultVariant"] == variant
+    assert "high" not in json.loads(after.line)["flags"]["theme"]["variants"]
+    with pytest.raises(flag_set.FlagError, match="there is no variant 'high'"):
+        decide(flags, before, LIN, theme={"state": "high"})
+
+
+def test_a_switch_that_does_not_fit_is_off_where_nothing_was_published_of_its_flag(tmp_path: Path) -> None:
+    flags, before = misfit(tmp_path)
+    without = decide(declared(tmp_path, DECLARED), before)
+    for found in (without, before._replace(line=b"{broken\n")):
+        after = decide(flags, found)
+        assert json.loads(after.line)["flags"]["theme"]["defaultVariant"] == "light"
+        assert "theme is off, because its switch to high does not fit " in after.summary
+    assert next(row for row in decide(flags, without).rows if row["flag"] == "theme")["after"] == "light"
+
+
+def test_what_a_flag_requires_counts_also_where_its_switch_does_not_fit_any_more(tmp_path: Path) -> None:
+    needs = THEME.replace("state: dark,", "state: dark, requires: [banner],")
+    before = declared(tmp_path, DECLARED + needs)
+    switched = decide(before, decide(before), LIN, theme={"state": "high"})
+    flags = declared(tmp_path, DECLARED + needs.replace(", high: 3", ""))
+    off = decide(flags, switched, banner={"state": "off"})
+    assert json.loads(off.line)["flags"]["theme"]["defaultVariant"] == "light"
+    on = decide(flags, off, banner={"state": "on"})
+    assert json.loads(on.line)["flags"]["theme"]["defaultVariant"] == "high"
+
+
+def test_a_switch_that_fits_nothing_any_more_is_off(tmp_path: Path) -> None:
+    flags, before = misfit(tmp_path)
+    live = before.live._replace(overrides={"theme": {"state": {"rule": "plan =="}, "by": "lin"}})
+    after = decide(flags, before._replace(live=live), checkout={"state": "off"})
+    assert json.loads(after.line)["flags"]["theme"]["defaultVariant"] == "light"
+    assert "theme is off, because its switch to plan == does not fit " in after.summary
+
+
+def test_a_switch_whose_rule_does_not_fit_any_more_stays_with_its_rule(tmp_path: Path) -> None:
+    before = declared(tmp_path, DECLARED + THEME)
+    rule = {"rules": [{"when": "plan == 'gold'", "give": "high"}]}
+    first = decide(before)
+    live = first.live._replace(overrides={"theme": {"state": rule, "by": "lin"}})
+    line = flag_set.render(before, {"theme": rule}, "lab", 1)
+    switched = first._replace(live=live._replace(digest=hashlib.sha256(line).hexdigest()), line=line)
+    flags = declared(tmp_path, DECLARED + THEME.replace(", high: 3", ""))
+    after = json.loads(decide(flags, switched, banner={"state": "off"}).line)["flags"]
+    assert after["theme"] == json.loads(line)["flags"]["theme"]
+    assert after["poster"] == json.loads(line)["flags"]["poster"]
+
+
 def test_all_that_is_wrong_is_said_at_once(flags: Any) -> None:
     with pytest.raises(flag_set.FlagError) as error:
         decide(flags, None, ORDER, serch={"state": "on"}, search={"state": "on"}, checkout={"state": "blue"})

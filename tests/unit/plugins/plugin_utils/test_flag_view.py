@@ -51,6 +51,19 @@ def test_the_table_says_what_differs_since_when_by_whom_and_what_is_over(found: 
     ]
 
 
+def test_the_table_names_a_switch_that_does_not_fit_its_declaration_any_more(tmp_path: Path) -> None:
+    (tmp_path / "shop.yml").write_text(DECLARED)
+    live = Live("lab", 8, {"banner": override({"to": "blue"}), "search": override({"to": "off"})}, {}, "d" * 64)
+    found: dict[str, Any] = {"generation": 8, "digest": "d" * 64, "flags": flag_view.rows(flag_set.load(tmp_path), live, NOW)}
+    assert [row["unfit"] for row in found["flags"]] == ["there is no variant 'blue' (there are: on, off)", "", ""]
+    (line,) = [" ".join(line.split()) for line in flag_view.table(found, {}) if line.startswith("banner")]
+    assert line == (
+        "banner blue on 2026-11-25T15:00:00Z ada to see 3 h - its switch does not fit its declaration any more (there is no variant 'blue' (there "
+        "are: on, off)), so it stays as it was published: state=reset takes the switch away"
+    )
+    assert [row["flag"] for row in flag_view.panic(found, 60, "orders")] == ["banner"], "a panic switches it off"
+
+
 HOSTS: dict[str, dict[str, Any]] = {
     "app1": {"generation": 8, "digest": "d" * 64, "trouble": ""},
     "app2": {"generation": 7, "digest": "c" * 64, "trouble": ""},
