@@ -72,13 +72,18 @@ def load(folder: Path) -> dict[str, Flag]:
     flags: dict[str, Flag] = {}
     for path in sorted(folder.glob("*.yml")):
         name = f"{folder.name}/{path.name}"
+        text = ""
         try:
-            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            text = path.read_text(encoding="utf-8")
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
         except (OSError, UnicodeDecodeError) as error:
             faults.append(f"{name}: cannot be read: {error}")
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             faults.append(f"{name}:{mark.line + 1 if mark else 1}: no YAML: {error.problem or error.context}")
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            faults.append(f"{name}:{line}: no YAML: a character that YAML does not allow: U+{error.character:04X}")
         else:
             for flag in _File(name, faults).flags(root):
                 if flag.key in flags:
@@ -148,7 +153,7 @@ def render(flags: Mapping[str, Flag], live: Mapping[str, State], environment: st
         "flags": {key: _rendered(flags, states, flag) for key, flag in flags.items()},
         "metadata": {"environment": environment, "generation": generation},
     }
-    return json.dumps(published, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+    return json.dumps(published, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode() + b"\n"
 
 
 def _rendered(flags: Mapping[str, Flag], states: Mapping[str, State], flag: Flag) -> dict[str, Any]:
@@ -427,6 +432,8 @@ class _File:
             if not _VARIANT.fullmatch(key.value):
                 self.fault(key, f"{key.value!r} is no name of a variant")
             found[key.value] = self.plain(value)
+            if not _in_json(found[key.value]):
+                self.fault(value, f"the variant {key.value} holds .inf, .nan or itself, which JSON cannot")
         kinds = {_kind(value) for value in found.values()}
         if "" in kinds or len(kinds) != 1:
             self.fault(node, "the values of all variants are of one type: true and false, texts, numbers, or mappings")
@@ -449,7 +456,7 @@ class _File:
     def plain(self, node: yaml.Node) -> Any:
         try:
             return _construct(node)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             self.fault(node, f"no plain value: {getattr(error, 'problem', error)}")
             return None
 
@@ -479,4 +486,12 @@ def _is_object(value: Any) -> bool:
     try:
         return isinstance(value, dict) and all(isinstance(key, str) for key in value) and bool(with_json(value))
     except (TypeError, ValueError):
+        return False
+
+
+def _in_json(value: Any) -> bool:
+    """Whether strict JSON can hold a value, as far as its numbers and its depth go."""
+    try:
+        return bool(json.dumps(value, allow_nan=False, default=str, skipkeys=True))
+    except ValueError:
         return False

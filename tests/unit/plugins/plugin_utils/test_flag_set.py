@@ -176,6 +176,18 @@ def test_an_expired_flag_can_only_be_switched_off_or_reset(tmp_path: Path) -> No
         (f"flags:\n  a: {{{ABOUT}, state: on, requires: [b]}}", 2, "a requires b, which is not declared"),
         (f"flags:\n  a: {{{ABOUT}, state: on, requires: b}}", 2, "requires is a list"),
         (f"flags:\n  a: {{{ABOUT}, state: on, requires: [b]}}\n  b: {{{ABOUT}, state: on, requires: [a]}}", 2, "a requires itself: a -> b -> a"),
+        (
+            f"flags:\n  a: {{{ABOUT}, variants: {{\n    on: .inf, off: 0}}, state: on}}",
+            3,
+            "the variant on holds .inf, .nan or itself, which JSON cannot",
+        ),
+        (f"flags:\n  a: {{{ABOUT}, variants: {{\n    on: 1,\n    off: -.inf}}, state: on}}", 4, "the variant off holds .inf, .nan"),
+        (f"flags:\n  a: {{{ABOUT}, variants: {{on: .nan, off: 0}}, state: on}}", 2, "the variant on holds .inf, .nan or itself, which JSON cannot"),
+        (f"flags:\n  a: {{{ABOUT}, variants: {{on: {{x: [.nan]}}, off: {{y: 1}}}}, state: on}}", 2, "the variant on holds .inf, .nan"),
+        (f"flags:\n  a: {{{ABOUT}, variants: {{on: &x {{x: *x}}, off: {{}}}}, state: on}}", 2, "the variant on holds .inf, .nan or itself"),
+        (f"flags:\n  a: {{{ABOUT}, state: on, expires: 2027-02-30}}", 2, "no plain value: day"),
+        ("flags:\n  a:\n    purpose: a\bb\n", 3, "a character that YAML does not allow: U+0008"),
+        ("\x00", 1, "a character that YAML does not allow: U+0000"),
         ("flags: {a: *nowhere}", 1, "no YAML"),
         ("flags:\n  a: {\n", 3, "no YAML"),
     ],
@@ -219,6 +231,12 @@ def test_a_live_state_that_does_not_fit_any_more_is_named(tmp_path: Path) -> Non
     flags = declared(tmp_path, checkout="state: off")
     with pytest.raises(FlagError, match="the live state of checkout does not fit its declaration any more: there is no variant 'blue'"):
         flag_set.render(flags, {"checkout": {"to": "blue"}}, "lab", 1)
+
+
+def test_a_number_that_json_has_not_is_never_published(tmp_path: Path) -> None:
+    flag = declared(tmp_path, checkout="state: off, variants: {on: 1, off: 0}")["checkout"]
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        flag_set.render({"checkout": flag._replace(variants={"on": float("inf"), "off": 0})}, {}, "lab", 1)
 
 
 def test_who_may(tmp_path: Path) -> None:
