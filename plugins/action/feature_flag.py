@@ -30,6 +30,7 @@ _SPEC: dict[str, Any] = {
         "until": {"type": "str", "default": ""},
         "above": {"type": "int", "default": 0},
         "what_may": {"type": "bool", "default": False},
+        "follow": {"type": "bool", "default": True},
         "samples": {"type": "list", "elements": "dict"},
         "content": {"type": "str"},
         "addresses": {"type": "list", "elements": "str", "default": []},
@@ -83,7 +84,8 @@ class ActionModule(ActionBase):
                 live, line = self._state(given["environment"])
                 flag_live.keep_from_loss(given["declared"], absent, live, line)
                 today = datetime.now(tz=UTC).date()
-                decision = flag_live.decide(flags, live, line, changes, order, given["groups"], today, given["above"], given["what_may"])
+                how = (given["above"], given["what_may"], given["follow"])
+                decision = flag_live.decide(flags, live, line, changes, order, given["groups"], today, *how)
                 if self._task.check_mode or not decision.changed or self._made(live, decision):
                     return self._decided(given, decision, line)
         except _UnknownError as error:

@@ -83,6 +83,12 @@ options:
         fails, as it does without this where a single one may not.
     type: bool
     default: false
+  follow:
+    description:
+      - Whether what is declared by now is followed where there are no O(changes). With V(false) what is live stays as it is, for runs to whose other
+        effects nobody has agreed; a line that is lost is made of what is declared either way.
+    type: bool
+    default: true
   samples:
     description:
       - Users for whom C(--diff) shows what they would get, each with C(targetingKey) and what rules ask of. Default is nobody known and three users.

@@ -254,13 +254,15 @@ def decide(
     today: date,
     above: int = 0,
     what_may: bool = False,
+    follow: bool = True,
 ) -> Decision:
     """What is live once ``changes`` are made, all in one generation; without any, what is declared by now with every switch kept.
 
     ``line`` is what was published last. ``above``: a generation that hosts have seen, where the live state was lost. The generation grows only
     where the state or the line changes. ``what_may``: flags that the person may not change are left as they are, and the others are changed, if there
-    are any. A standing switch that does not fit its declaration any more is named, and its flag gives what was published of it: nobody is kept from
-    switching others, and no user gets anything else by a command that is about another flag. Raises FlagError with everything that stands in the way.
+    are any. Without ``follow``, and without changes, what is live stays as it is, whatever is declared. A standing switch that does not fit its
+    declaration any more is named, and its flag gives what was published of it: nobody is kept from switching others, and no user gets anything else
+    by a command that is about another flag. Raises FlagError with everything that stands in the way.
     """
     if what_may and (forbidden := _forbidden(flags, changes, order, groups)).keys() < changes.keys():
         allowed = {key: words for key, words in changes.items() if key not in forbidden}
@@ -270,6 +272,8 @@ def decide(
     overrides = _overrides(flags, live, changes, order, groups, today)
     declared = {key: flags[key].state for key in overrides if key in flags}
     published = _published(line) if hashlib.sha256(line).hexdigest() == live.digest else None
+    if not changes and not follow and published is not None and live.generation >= above:
+        return Decision(live, line, [], False, summary([], live.generation))
     as_it_was = _rendered(flags, live, live.overrides, published or {})
     if overrides == live.overrides and live.generation >= above and hashlib.sha256(as_it_was.data).hexdigest() == live.digest:
         rows = [_row(flags, live, live, key) for key in changes]

@@ -115,7 +115,7 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         state = self._task.args["state"]
         if state == "decided":
-            assert self._task.args["changes"] == {}, self._task.args
+            assert (self._task.args["changes"], self._task.args["follow"]) == ({}, False), self._task.args
             return {**LIVE, "changed": False, "summary": "no flag has changed, generation 8", "refused": [], "run": "r1", "by": "ada"}
         if state == "live":
             return {**LIVE, "changed": False, "overrides": {}}

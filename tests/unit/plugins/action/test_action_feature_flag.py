@@ -54,6 +54,7 @@ GIVEN: dict[str, Any] = {
     "until": "",
     "above": 0,
     "what_may": False,
+    "follow": True,
     "samples": None,
 }
 

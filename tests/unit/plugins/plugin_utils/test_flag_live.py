@@ -90,6 +90,19 @@ def test_a_declaration_that_changes_takes_back_no_switch(flags: Any, tmp_path: P
     assert after.live.changed["checkout"]["reason"] == "to see"
 
 
+def test_what_is_live_is_brought_as_it_is_where_nobody_has_agreed_to_what_is_declared_by_now(flags: Any, tmp_path: Path) -> None:
+    off = decide(flags, decide(flags), checkout={"state": "off"})
+    moved = declared(tmp_path, DECLARED.replace("state: on}", "state: off}"))
+
+    def left(line: bytes, above: int = 0, **changes: Any) -> Decision:
+        return flag_live.decide(moved, off.live, line, changes, ORDER, {}, date(2026, 11, 25), above, follow=False)
+
+    assert left(off.line) == Decision(off.live, off.line, [], False, "no flag has changed, generation 2")
+    assert left(off.line, checkout={"state": "on"}).live.generation == 3
+    for damaged in (left(b"{broken\n"), left(off.line, above=57)):
+        assert damaged.changed, "there is nothing that could be brought"
+
+
 def test_a_switch_that_is_declared_by_now_is_kept_and_what_is_declared_is_told(flags: Any, tmp_path: Path) -> None:
     off = decide(flags, decide(flags), checkout={"state": "off"})
     assert off.live.declared == {"checkout": {"percent": 10}}
