@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 import ssh_audit
-from outside import KEY, reaches, ssh, within
+from outside import KEY, ROOT, Run, play, reaches, scenario_hosts, ssh, within
 
 UNOPENED = 9999
+OURS, OF_THE_IMAGE = "/etc/sudoers.d/tossable-baseline", "/etc/sudoers.d/90-ops"
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +144,52 @@ def test_the_network_is_set_and_the_machine_below_is_not(host: Any) -> None:
 def test_sudo_lists_nobody_new(host: Any) -> None:
     assert host.run("visudo --check --quiet").rc == 0
     assert host.run("runuser -u nobody -- sudo -n true").rc != 0
+
+
+def converge(address: str, *options: str, **changes: Any) -> Run:
+    """Run the role once more on this host, with some variables changed."""
+    (name,) = (name for name, variables in scenario_hosts().items() if variables["ansible_host"] == address)
+    return play(ROOT / "molecule" / "baseline" / "converge.yml", "--limit", name, *options, changes=changes)
+
+
+def ops(**changes: Any) -> dict[str, Any]:
+    """An entry for the account that Ansible uses, with the key that opens it."""
+    return {"name": "ops", "ssh_keys": [KEY.with_suffix(".pub").read_text(encoding="utf-8").strip()], **changes}
+
+
+def assert_refused(done: Run, told: str) -> None:
+    """It was refused in these words, and nothing was changed before."""
+    assert done.code != 0, done.output
+    assert told in done.message(), done.output
+    assert re.search(r" changed=0 .* failed=1 ", done.message()), done.output
+
+
+@pytest.fixture
+def given_sudo(host: Any) -> Iterator[None]:
+    """A host where the role itself gave the account its sudo, beside the image."""
+    host.check_output(f"cp --archive {OURS} /root/ours && echo 'ops ALL=(ALL:ALL) NOPASSWD: ALL' >>{OURS}")
+    yield
+    host.check_output(f"mv /root/ours {OURS}")
+
+
+@pytest.fixture
+def given_sudo_alone(host: Any, given_sudo: None) -> Iterator[None]:
+    """A host where nobody else did."""
+    host.check_output(f"mv {OF_THE_IMAGE} /root/of-the-image")
+    yield
+    host.check_output(f"mv /root/of-the-image {OF_THE_IMAGE}")
+
+
+@pytest.mark.usefixtures("given_sudo_alone")
+def test_the_sudo_that_ansible_has_by_the_role_alone_is_not_taken_away(address: str) -> None:
+    told = "ops, which may use sudo without a password only because this role wrote so into /etc/sudoers.d/tossable-baseline. "
+    assert_refused(converge(address), told + "It has no entry in baseline_accounts any more")
+    with_one_command = [ops(sudo_commands=["/usr/bin/id"])]
+    assert_refused(converge(address, "--check", baseline_accounts=with_one_command), told + "Its entry in baseline_accounts no longer says")
+    assert ssh(address, "sudo", "-n", "id", "-u").stdout.strip() == "0"
+
+
+@pytest.mark.usefixtures("given_sudo")
+def test_sudo_that_somebody_else_gave_as_well_may_be_taken_back(address: str) -> None:
+    done = converge(address, "--check")
+    assert done.code == 0, done.output
