@@ -193,3 +193,15 @@ def test_the_sudo_that_ansible_has_by_the_role_alone_is_not_taken_away(address: 
 def test_sudo_that_somebody_else_gave_as_well_may_be_taken_back(address: str) -> None:
     done = converge(address, "--check")
     assert done.code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("shell", "told"),
+    [
+        ("/usr/bin/zsh", "The shell of ops in baseline_accounts is /usr/bin/zsh, which is no program on "),
+        ("/usr/sbin/nologin", "The shell of ops in baseline_accounts is /usr/sbin/nologin, which lets nobody in, but Ansible is logged in to "),
+    ],
+)
+def test_a_shell_that_shuts_ansible_out_is_refused(address: str, shell: str, told: str) -> None:
+    assert_refused(converge(address, baseline_accounts=[ops(sudo=True, shell=shell)]), told)
+    assert ssh(address, "true").returncode == 0

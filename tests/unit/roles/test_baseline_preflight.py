@@ -27,13 +27,14 @@ def loaded(path: Path) -> Any:
     return DataLoader().load_from_file(str(path), trusted_as_template=True)
 
 
-def refusals(login: str = "ops", sudo_is_ours: bool = False, **variables: Any) -> list[str]:
-    """What the role says of a host where Ansible is logged in as `login`, and by whose leave it has sudo."""
+def refusals(login: str = "ops", sudo_is_ours: bool = False, missing: tuple[str, ...] = (), **variables: Any) -> list[str]:
+    """What the role says of a host where Ansible is logged in as `login`, by whose leave it has sudo, and where these shells are missing."""
     known = {
         "inventory_hostname": "app1",
         "role_path": str(ROLE),
         "ansible_facts": {"distribution": "Debian", "distribution_major_version": "12", "virtualization_tech_guest": []},
         "__baseline_connection": {"stdout_lines": [login, f"its sudo is ours alone: {'yes' if sudo_is_ours else 'no'}", KEY]},
+        "__baseline_shells_missing": {"stdout_lines": list(missing)},
     }
     scope = {**loaded(ROLE / "defaults" / "main.yml"), **loaded(ROLE / "vars" / "main.yml"), **known, **variables}
     said = []
@@ -128,3 +129,29 @@ def test_what_is_looked_for_is_what_the_role_writes() -> None:
     scope = {"ansible_managed": "Ansible managed", "__baseline_present": [OPS]}
     template = trust_as_template((ROLE / "templates" / "sudoers.j2").read_text())
     assert Templar(variables=scope).template(template) == GRANT
+
+
+@pytest.mark.parametrize("who", ["ops", "ada"])
+def test_a_shell_that_is_not_there_is_refused(who: str) -> None:
+    accounts = [account | ({"shell": "/usr/bin/zsh"} if account["name"] == who else {}) for account in (OPS, ADA)]
+    said = refusal(baseline_accounts=accounts, missing=("/usr/bin/zsh",))
+    assert f"The shell of {who} in baseline_accounts is /usr/bin/zsh, which is no program on app1: sshd would not let {who} in." in said
+    assert refusals(baseline_accounts=accounts) == []
+
+
+@pytest.mark.parametrize("shell", ["/usr/sbin/nologin", "/bin/false"])
+def test_a_shell_that_lets_nobody_in_is_for_accounts_that_do_not_log_in(shell: str) -> None:
+    said = refusal(baseline_accounts=[OPS | {"shell": shell}, ADA])
+    assert f"The shell of ops in baseline_accounts is {shell}, which lets nobody in, but Ansible is logged in to app1 as ops." in said
+    assert refusals(baseline_accounts=[OPS, {"name": "batch", "shell": shell}]) == []
+    assert "nobody could log in to app1" in refusal(login="root", baseline_accounts=[ADA | {"shell": shell}])
+
+
+def test_only_shells_that_are_missing_are_named(tmp_path: Path) -> None:
+    (task,) = (task for task in loaded(ROLE / "tasks" / "preflight.yml") if task.get("register") == "__baseline_shells_missing")
+    (tmp_path / "text").write_text("")
+    shells = ["/bin/sh", str(tmp_path / "text"), str(tmp_path), "/usr/bin/no such", "/bin/sh"]
+    scope = {**loaded(ROLE / "vars" / "main.yml"), "baseline_accounts": [OPS, *({"name": f"a{n}", "shell": shell} for n, shell in enumerate(shells))]}
+    program = Templar(variables=scope).template(task["ansible.builtin.shell"]["cmd"])
+    done = subprocess.run(["/bin/sh", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == shells[1:4]
