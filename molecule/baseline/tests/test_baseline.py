@@ -205,3 +205,8 @@ def test_sudo_that_somebody_else_gave_as_well_may_be_taken_back(address: str) ->
 def test_a_shell_that_shuts_ansible_out_is_refused(address: str, shell: str, told: str) -> None:
     assert_refused(converge(address, baseline_accounts=[ops(sudo=True, shell=shell)]), told)
     assert ssh(address, "true").returncode == 0
+
+
+def test_an_opening_to_nobody_is_not_made_one_to_everybody(address: str) -> None:
+    done = converge(address, baseline_firewall_openings=[{"port": UNOPENED, "sources": []}])
+    assert_refused(done, f"The opening of port {UNOPENED} in baseline_firewall_openings of ")

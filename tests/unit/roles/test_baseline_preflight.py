@@ -155,3 +155,30 @@ def test_only_shells_that_are_missing_are_named(tmp_path: Path) -> None:
     program = Templar(variables=scope).template(task["ansible.builtin.shell"]["cmd"])
     done = subprocess.run(["/bin/sh", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == shells[1:4]
+
+
+@pytest.mark.parametrize("sources", [[], None])
+def test_an_opening_to_nobody_is_not_taken_for_one_to_everybody(sources: list[str] | None) -> None:
+    said = refusal(baseline_accounts=[OPS], baseline_firewall_openings=[{"port": 80}, {"port": [8000, "8002-8099"], "sources": sources}])
+    assert "The opening of port 8000, 8002-8099 in baseline_firewall_openings of app1 has `sources` that name nobody" in said
+    assert "A port that is open to everybody has no `sources` at all." in said
+
+
+def openings(inventory: str, *groups: str) -> dict[str, Any]:
+    """What the application hosts of one of the inventories here open, where it has one host in each of these groups."""
+    hosts = {f"{group}1": {"ansible_host": f"192.0.2.{number}"} for number, group in enumerate(groups, start=1)}
+    opened = loaded(ROOT / "inventories" / inventory / "group_vars" / "app.yml")["baseline_firewall_openings"]
+    return {"baseline_firewall_openings": opened, "groups": {group: [f"{group}1"] for group in groups}, "hostvars": hosts}
+
+
+@pytest.mark.parametrize("inventory", ["lab", "production", "staging"])
+def test_applications_are_for_the_load_balancers_of_the_inventory_alone(inventory: str) -> None:
+    variables = openings(inventory, "app", "lb", "ops")
+    assert Templar(variables=variables).template(variables["baseline_firewall_openings"])[0]["sources"] == ["192.0.2.2"]
+    assert refusals(baseline_accounts=[OPS], **variables) == []
+
+
+@pytest.mark.parametrize("inventory", ["lab", "production", "staging"])
+def test_applications_are_not_for_everybody_where_the_inventory_has_no_load_balancer(inventory: str) -> None:
+    said = refusal(baseline_accounts=[OPS], **openings(inventory, "app", "ops"))
+    assert "The opening of port 8000-8099 in baseline_firewall_openings of app1 has `sources` that name nobody" in said
