@@ -41,6 +41,14 @@ def on(host: str, command: str) -> str:
     return podman("exec", scenario_hosts()[host]["machine_name"], "sh", "-c", command).strip()
 
 
+def assert_known(host: str, done: Run) -> None:
+    """A connection of its own gets in, by the inventory and the host keys that were there before the run that is `done`."""
+    command = ["ansible", "-i", str(INVENTORY), host, "-m", "ansible.builtin.raw", "-a", "hostname", "-e", "ansible_control_path=none"]
+    visit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert visit.returncode == 0, f"{visit.stdout}{visit.stderr} after {done.output}"
+    assert host in visit.stdout
+
+
 def test_a_machine_is_reached_under_its_name_and_its_key(host: Any) -> None:
     inventory = scenario_hosts()
     (name,) = (name for name, variables in inventory.items() if variables["ansible_host"] == host.backend.hostname)
@@ -80,6 +88,19 @@ def test_what_cannot_be_made_is_refused_in_words(changes: dict[str, Any], told: 
     assert done.code != 0
     assert told in done.message()
     assert container(TARGET)["Id"] == before
+
+
+def test_a_machine_that_was_made_and_never_started_gets_its_keys_by_the_next_run() -> None:
+    """As after a run that was cut short between the two."""
+    podman("rm", "--force", "--time=0", scenario_hosts()[TARGET]["machine_name"])
+    cut = play(SCENARIO / "converge.yml", "--limit", TARGET, changes={"machine_account": "nonesuch"})
+    assert "has no account nonesuch" in cut.message()
+    made = container(TARGET)
+    assert not made["State"]["Running"]
+    done = play(SCENARIO / "converge.yml", "--limit", TARGET)
+    assert done.code == 0, done.output
+    assert container(TARGET)["Id"] == made["Id"], "it was made anew, and with that gets its keys anyhow"
+    assert_known(TARGET, done)
 
 
 @pytest.fixture(scope="module", name="unlike")
@@ -123,8 +144,4 @@ class TestToss:
         assert on(TARGET, f"ls {LEFT_BEHIND}* 2>/dev/null || true") == ""
 
     def test_whoever_knew_it_knows_it_still(self, equal: Tossed) -> None:
-        """A connection of its own, by the inventory that was there before."""
-        command = ["ansible", "-i", str(INVENTORY), TARGET, "-m", "ansible.builtin.raw", "-a", "hostname", "-e", "ansible_control_path=none"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, f"{done.stdout}{done.stderr} after {equal.done.output}"
-        assert TARGET in done.stdout
+        assert_known(TARGET, equal.done)
