@@ -13,6 +13,8 @@ from .balancer import Drain
 from .errors import HostError
 
 CONFIG_FOLDER = "/etc/tossable"
+#: Seconds that processes have to end where the role did not say so yet.
+STOP_SECONDS = 30.0
 
 
 class Health(NamedTuple):
@@ -46,7 +48,8 @@ class Config(NamedTuple):
     """One application of this host; the paths are absolute, the units systemd names.
 
     ``etc`` is the folder of its environment; empty on a host that was provisioned before configurations were kept: then the role's
-    file is what the units read, and no release has one of its own.
+    file is what the units read, and no release has one of its own. ``stop_timeout_seconds`` is the longest that
+    one of its processes may take to end.
     """
 
     app: str
@@ -62,6 +65,7 @@ class Config(NamedTuple):
     allowed_signers: str
     etc: str = ""
     desired: DesiredSource | None = None
+    stop_timeout_seconds: float = STOP_SECONDS
 
     @property
     def releases(self) -> str:
@@ -112,6 +116,7 @@ def parse(text: str) -> Config:
         allowed_signers=data["allowed_signers"],
         etc=data.get("etc", ""),
         desired=DesiredSource(**desired) if desired else None,
+        stop_timeout_seconds=float(data.get("stop_timeout_seconds", STOP_SECONDS)),
     )
 
 

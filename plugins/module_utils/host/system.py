@@ -17,6 +17,9 @@ from typing import NamedTuple
 
 from .errors import HostError
 
+#: Seconds that a command, and whatever systemd is asked beside stopping processes, may take; and those that processes may take to be started.
+RUN_SECONDS, START_SECONDS = 120.0, 90.0
+
 
 class LockedError(HostError):
     """Another transaction holds the application's lock on this host."""
@@ -138,17 +141,31 @@ def _wait_for_lock(descriptor: int, path: str, deadline_seconds: float) -> None:
             time.sleep(0.02)
 
 
-def run(argv: Sequence[str], timeout_seconds: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end and return what it said; no shell, the C locale."""
+def run(argv: Sequence[str], timeout_seconds: float = RUN_SECONDS) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end and return what it said; no shell, the C locale. A HostError tells that it did not end in time."""
     environment = {**os.environ, "LC_ALL": "C"}
-    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_seconds, check=False, env=environment, stdin=subprocess.DEVNULL)
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_seconds, check=False, env=environment, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise HostError(f"{' '.join(argv)} did not end within {timeout_seconds:g} s. Look at what it waits for on this host.") from None
 
 
-def systemctl(verb: str, units: Sequence[str], *options: str) -> None:
-    """Have systemd do ``verb`` to all units in one call; a HostError carries its words when it refuses."""
+def systemctl(verb: str, units: Sequence[str], *options: str, stop_seconds: float = RUN_SECONDS - START_SECONDS) -> None:
+    """Have systemd do ``verb`` to all units in one call; a HostError carries its words when it refuses.
+
+    ``stop_seconds`` is how long their processes may take to end; systemd stops all units at once.
+    """
     if not units:
         return
-    done = run(["systemctl", verb, *options, *units])
+    command, seconds = ["systemctl", verb, *options, *units], stop_seconds + START_SECONDS
+    try:
+        done = run(command, seconds)
+    except HostError:
+        raise HostError(
+            f"{' '.join(command)} did not end within {seconds:g} s, of which its processes have {stop_seconds:g} s to end. Look at systemctl "
+            f"list-jobs and journalctl -u {units[0]} on this host. Where a process may take longer, say so in app_processes "
+            "(stop_timeout_seconds) and run playbooks/app.yml."
+        ) from None
     if done.returncode != 0:
         raise HostError(f"systemctl {verb} {' '.join(units)} failed with {done.returncode}.", done.stderr.strip().splitlines()[-10:])
 
@@ -178,8 +195,11 @@ def unit_status(units: Sequence[str]) -> dict[str, UnitStatus]:
 
 
 def last_log_lines(units: Sequence[str], since: float, count: int = 15) -> list[str]:
-    """The units' last log lines since ``since`` (Unix time, seconds), oldest first."""
+    """The units' last log lines since ``since`` (Unix time, seconds), oldest first; why there are none where they cannot be had in time."""
     argv = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", f"--lines={count}", f"--since=@{int(since)}"]
     for unit in units:
         argv += ["--unit", unit]
-    return run(argv).stdout.splitlines()
+    try:
+        return run(argv).stdout.splitlines()
+    except HostError as error:
+        return [error.message]

@@ -333,7 +333,7 @@ def _restore(work: Work, previous: str, what: str, error: HostError) -> None:
 
 def _restart(config: Config) -> None:
     system.systemctl("reset-failed", config.units)
-    system.systemctl("restart", config.units)
+    system.systemctl("restart", config.units, stop_seconds=config.stop_timeout_seconds)
 
 
 def _retire(work: Work) -> dict[str, Any]:
@@ -344,7 +344,7 @@ def _retire(work: Work) -> dict[str, Any]:
 
 
 def _stop(config: Config, keep_link: bool) -> None:
-    system.systemctl("stop", config.units)
+    system.systemctl("stop", config.units, stop_seconds=config.stop_timeout_seconds)
     if not keep_link:
         system.remove_link(config.current)
 

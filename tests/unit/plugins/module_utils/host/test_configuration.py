@@ -41,7 +41,7 @@ class Host:
         for release in (ONE, TWO):
             self.stage(release)
 
-    def _systemctl(self, verb: str, units: Any, *_options: str) -> None:
+    def _systemctl(self, verb: str, units: Any, *_options: str, **_limit: float) -> None:
         if verb == "restart" and "shop-web.service" in units:
             self.restarts.append((self.live, self.env))
 

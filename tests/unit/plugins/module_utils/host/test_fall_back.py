@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import subprocess
 
 import pytest
 from ansible_collections.tossable.fleet.plugins.module_utils.host import balancer, health, journal, plan, system, transaction
@@ -14,7 +15,7 @@ from ansible_collections.tossable.fleet.plugins.module_utils.host.config import 
 from ansible_collections.tossable.fleet.plugins.module_utils.host.errors import HostError
 
 GOOD, BAD, LIVE = "3-cc", "2-bb", "1-aa"
-TELL = transaction._tell
+TELL, SYSTEMCTL = transaction._tell, system.systemctl
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def words() -> list[str]:
 @pytest.fixture
 def config(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> Config:
     """A host in service that runs LIVE; BAD is never healthy."""
-    monkeypatch.setattr(system, "systemctl", lambda *_given: None)
+    monkeypatch.setattr(system, "systemctl", lambda *_given, **_limit: None)
     monkeypatch.setattr(system, "last_log_lines", lambda *_given: [])
     monkeypatch.setattr(health, "process_trouble", lambda _config, release, _just_started=False: "broken" if release == BAD else None)
     monkeypatch.setattr(transaction, "_tell", lambda word, _drain: words.append(word))
@@ -67,7 +68,7 @@ def test_a_release_that_is_not_healthy(config: Config, words: list[str], fall_ba
 def test_a_way_back_that_systemd_refuses_ends_with_what_was_wrong_and_a_bad_release(
     config: Config, monkeypatch: pytest.MonkeyPatch, words: list[str], verb: str, previous: str | None, says: str
 ) -> None:
-    def refuse(asked: str, _units: object) -> None:
+    def refuse(asked: str, _units: object, **_limit: float) -> None:
         if asked == verb and any(record["step"] == "revert" for record in journal.read(config.journal)):
             raise HostError(f"systemctl {verb} failed with 1.", ["Job failed."])
 
@@ -82,6 +83,27 @@ def test_a_way_back_that_systemd_refuses_ends_with_what_was_wrong_and_a_bad_rele
     assert words[-1] == "maint"
     state = journal.fold(journal.read(config.journal))
     assert (state.flight, state.bad[BAD]["step"], state.bad[BAD]["error"]) == (None, "failed", "broken")
+
+
+def test_a_stop_that_does_not_end_brings_the_previous_release_back(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+
+    def run(argv: list[str], timeout: float, **_more: object) -> subprocess.CompletedProcess[str]:
+        if argv[1] == "restart":
+            limits.append(timeout)
+            if len(limits) == 1:
+                raise subprocess.TimeoutExpired(argv, timeout)
+        return subprocess.CompletedProcess(argv, 0, "", "")
+
+    monkeypatch.setattr(system, "systemctl", SYSTEMCTL)
+    monkeypatch.setattr(subprocess, "run", run)
+
+    with pytest.raises(HostError, match=rf"{GOOD} did not become healthy: .* did not end within 690 s.*{LIVE} is back and serving"):
+        activate(config._replace(stop_timeout_seconds=600), GOOD)
+
+    assert limits == [690, 690]
+    assert system.read_link(config.current) == LIVE
+    assert journal.fold(journal.read(config.journal)).flight is None
 
 
 def deaf_to(monkeypatch: pytest.MonkeyPatch, deaf: str) -> None:
