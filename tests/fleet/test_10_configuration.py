@@ -89,6 +89,37 @@ def test_a_rollback_brings_back_the_environment_and_the_secrets_of_the_release(f
 
 
 @long
+def test_a_run_that_was_stopped_before_the_restart_is_made_up_for_by_the_same_run(fleet: Fleet) -> None:
+    before = everywhere(fleet)
+    live = fleet.on("app1", "readlink -f /srv/storefront/current") + "/.tossable/manifest.json"
+    try:
+        fleet.on("app1", f"mv {live} {live}.away")
+        try:
+            refused = configure(fleet, SECRETS[0], must=False, COLOUR="red")
+        finally:
+            fleet.on("app1", f"mv {live}.away {live}")
+        assert refused.code == 2
+        assert "is not staged on this host" in refused.message()
+        assert everywhere(fleet) == before, "app1 was refused, and so app2 was left alone"
+        assert told(fleet, "app2")["changes"] != []
+
+        assert "changed=1 " in configure(fleet, SECRETS[0], "--check", COLOUR="red").output, "it tells what it would restart"
+        with under_load("configuration-again") as running:
+            configure(fleet, SECRETS[0], COLOUR="red")
+        after = everywhere(fleet)
+        assert all((seen["COLOUR"], seen["STOREFRONT_TOKEN"]) == ("red", SECRETS[0]) for seen in values(after))
+        assert running.summary["failed"] == 0, running.summary
+
+        again = configure(fleet, SECRETS[0], COLOUR="red")
+        assert not [line for line in again.output.splitlines() if "changed=" in line and "changed=0 " not in line]
+        assert everywhere(fleet) == after, "nothing was restarted"
+        assert fleet.on("app1", "ls /etc/storefront/config | grep restart || echo none") == "none"
+        fleet.settled("1.0.0")
+    finally:
+        fleet.must("playbooks/app.yml", *TWO)
+
+
+@long
 def test_a_release_that_never_becomes_healthy_leaves_the_old_one_with_its_environment(fleet: Fleet) -> None:
     before = values(everywhere(fleet))
     try:
@@ -115,10 +146,14 @@ def test_a_value_that_the_live_release_does_not_bear_costs_nobody_a_request(flee
     before = everywhere(fleet)
     try:
         with under_load("configuration-bad-value") as running:
-            done = configure(fleet, SECRETS[0], "-e", '{"app_health_deadline_seconds": 15}', must=False, STOREFRONT_FAULT="never-ready")
-        assert done.code == 2
-        assert "The configuration that it had is back, and it is serving" in done.message()
-        assert SECRETS[0] not in done.output
+            tries = [
+                configure(fleet, SECRETS[0], "-e", '{"app_health_deadline_seconds": 15}', must=False, STOREFRONT_FAULT="never-ready")
+                for _ in range(2)
+            ]
+        for done in tries:
+            assert done.code == 2, "what is in force nowhere did not go well, the second time neither"
+            assert "The configuration that it had is back, and it is serving" in done.message()
+            assert SECRETS[0] not in done.output
         assert running.summary["failed"] == 0, running.summary
         after = everywhere(fleet)
         assert values(after) == values(before)

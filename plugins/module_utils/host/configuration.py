@@ -23,6 +23,8 @@ from .config import Config
 from .errors import HostError
 from .journal import HostState
 
+#: By these the role marks, beside the configurations and before it writes anything, for what a live release has not been restarted yet.
+ENVIRONMENT_MARK, UNITS_MARK = "restart-environment", "restart-units"
 _KEPT = re.compile(r"[0-9a-f]{16}(\.part)?")
 #: An assignment as the role writes it (in quotes, over several lines where the value has several) or by hand (without), or any other line.
 _LINE = re.compile(
@@ -83,6 +85,26 @@ def put(config: Config, name: str | None) -> None:
     """Bring a kept configuration into force; one that is unknown or gone leaves things as they are."""
     if name is not None and there(config, name):
         system.point_link(config.env, f"{os.path.basename(config.configurations)}/{name}")
+
+
+def unmark(config: Config, name: str | None, rolled_back: bool, began: float) -> None:
+    """Remove the marks of what a live release that was started after ``began`` (Unix time) with the configuration ``name`` is not restarted for.
+
+    A rollback leaves the wanted one on purpose. Units that systemd has not read again are not in force.
+    """
+    wanted = _read(config.wanted)
+    if _marked(config, ENVIRONMENT_MARK, began) and (rolled_back or (wanted is not None and digest(wanted) == name)):
+        os.unlink(f"{config.configurations}/{ENVIRONMENT_MARK}")
+    if _marked(config, UNITS_MARK, began) and not any(status.stale for status in system.unit_status(config.units).values()):
+        os.unlink(f"{config.configurations}/{UNITS_MARK}")
+
+
+def _marked(config: Config, mark: str, began: float) -> bool:
+    """Whether the mark lies there since before: another run of the role may have placed it meanwhile, for what it is about to write."""
+    try:
+        return os.stat(f"{config.configurations}/{mark}").st_mtime <= began
+    except FileNotFoundError:
+        return False
 
 
 def prune(config: Config, state: HostState) -> None:

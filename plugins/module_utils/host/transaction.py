@@ -126,6 +126,8 @@ def perform(config: Config, request: Request) -> dict[str, Any]:
         if request.kind == "retire":
             return _retire(work)
         _switch(work)
+        if config.etc:
+            configuration.unmark(config, work.configuration, request.kind == "rollback", work.began)
         _prune(config)
         journal.rotate(config.journal)
         return work.result(changed=True)

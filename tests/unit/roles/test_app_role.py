@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import lookup_loader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.tossable.fleet.plugins.module_utils.host import config
+from ansible_collections.tossable.fleet.plugins.module_utils.host import config, configuration
 from checkout import ROOT
 
 ROLE = ROOT / "roles" / "app"
@@ -45,6 +47,12 @@ def written(template: str, **given: Any) -> str:
     return str(value(f"lookup('ansible.builtin.template', '{template}')", **given))
 
 
+def configuring() -> list[dict[str, Any]]:
+    """The tasks that write what the host and the processes read."""
+    tasks: list[dict[str, Any]] = yaml.safe_load((ROLE / "tasks" / "configure.yml").read_text())
+    return tasks
+
+
 @pytest.mark.parametrize(("stop", "longest"), [({}, 30), ({"stop_timeout_seconds": 7}, 30), ({"stop_timeout_seconds": "600"}, 600)])
 def test_the_host_is_told_how_long_the_slowest_process_may_take_to_end(tmp_path: Path, stop: dict[str, Any], longest: int) -> None:
     processes = {"web": WEB, "worker": {"command": "python3 worker.py", **stop}}
@@ -62,3 +70,80 @@ def test_at_boot_there_is_time_for_a_release_and_the_way_back(url: str) -> None:
         return int(unit.partition("TimeoutStartSec=")[2].split()[0])
 
     assert seconds(630) - seconds(30) == (1200 if url else 0)
+
+
+def sha1(text: str) -> str:
+    return hashlib.sha1(text.encode()).hexdigest()
+
+
+def host(mark: str = "", wanted: str = "", in_force: str = "", unit: str = "", **given: Any) -> dict[str, Any]:
+    """What a host with a live release has before a run; without a text what the role would write now."""
+    there = {
+        "/srv/shop/current": None,
+        "/srv/other/current": None,
+        "/etc/other/config/restart-units": sha1(""),
+        "/etc/shop/config/wanted": sha1(wanted or written("env.j2", **given)),
+        "/etc/systemd/system/shop-web.service": sha1(unit or written("process.service.j2", process="web", **given)),
+        **({f"/etc/shop/config/restart-{mark}": sha1("")} if mark else {}),
+    }
+    files = [{"path": path, **({"checksum": found} if found else {})} for path, found in there.items()]
+    return {"__app_there": {"files": files}, "__app_env_in_force": {"stat": {"checksum": sha1(in_force or written("env.j2", **given))}}, **given}
+
+
+@pytest.mark.parametrize(
+    ("found", "reasons"),
+    [
+        ({}, []),
+        ({"wanted": "OLD=1\n", "in_force": "OLD=1\n"}, ["environment"]),
+        ({"in_force": "OLD=1\n"}, []),  # after a rollback
+        ({"wanted": "OLD=1\n"}, []),  # back to what is in force
+        ({"in_force": "OLD=1\n", "mark": "environment"}, ["environment"]),  # a run was stopped on the way
+        ({"mark": "environment"}, []),  # a deployment came between
+        ({"unit": "[Service]\n"}, ["units"]),
+        ({"mark": "units"}, ["units"]),
+        ({"unit": "[Service]\n", "wanted": "OLD=1\n", "in_force": "OLD=1\n"}, ["environment", "units"]),
+        ({"unit": "[Service]\n", "in_force": "OLD=1\n"}, ["units"]),
+    ],
+)
+def test_a_live_release_is_restarted_for_what_changes_and_for_what_a_stopped_run_left(found: dict[str, Any], reasons: list[str]) -> None:
+    environment: dict[str, Any] = {"app_environment": {"COLOUR": "red"}, "app_secrets": {"TOKEN": 'ä\n"quoted" $x'}}
+    seen = host(**found, **environment)
+    assert value("__app_restart_reasons", **seen) == reasons
+    assert value("__app_restart_reasons", **seen, app_restart="false") == []
+    seen["__app_there"]["files"] = seen["__app_there"]["files"][1:]
+    assert value("__app_restart_reasons", **seen) == [], "nothing is live"
+
+
+@pytest.mark.parametrize(
+    ("marked", "reasons", "changed"),
+    [([], [], []), ([], ["units"], ["units"]), (["units"], ["units"], []), (["environment"], ["units"], ["environment", "units"])],
+)
+def test_a_mark_is_touched_only_where_it_changes(marked: list[str], reasons: list[str], changed: list[str]) -> None:
+    (task,) = [task for task in configuring() if task["name"] == "Mark for what it has to be restarted"]
+    assert value(task["loop"].strip("{} "), __app_restart_marked=marked, __app_restart_for=reasons) == changed
+
+
+@pytest.mark.parametrize("mark", ["", "units", "environment"])
+def test_marks_of_an_application_are_its_own_and_told_apart(mark: str) -> None:
+    assert value("__app_restart_marked", **host(mark)) == ([mark] if mark else [])
+
+
+def test_marks_are_where_the_transaction_program_takes_them_away(tmp_path: Path) -> None:
+    (tmp_path / "shop.json").write_text(json.dumps(value("__app_config")))
+    folder = config.load("shop", str(tmp_path)).configurations
+    assert {*value("__app_restart_marks").values()} == {f"{folder}/{configuration.ENVIRONMENT_MARK}", f"{folder}/{configuration.UNITS_MARK}"}
+
+
+def test_marks_are_placed_before_what_is_marked_is_written() -> None:
+    """By their order alone a run that is killed anywhere leaves no change without its mark."""
+    names = [task["name"] for task in configuring()]
+    look, mark = names.index("Look what lies there, and whether a release is live"), names.index("Mark for what it has to be restarted")
+    assert look < mark < names.index("Write the wanted environment")
+    assert mark < names.index("Write the units of the processes")
+
+
+def test_hosts_are_restarted_that_have_a_reason() -> None:
+    hosts = {"app1": {"__app_restart_for": []}, "app2": {"__app_restart_for": ["units"]}, "app3": {}, "app4": {"__app_restart_for": ["environment"]}}
+    given = {"hostvars": hosts, "ansible_play_batch": list(hosts)}
+    assert value("__app_restart_hosts", **given) == ["app2", "app4"]
+    assert value("__app_restart_first", **given) == "app2"

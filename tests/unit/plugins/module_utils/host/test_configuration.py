@@ -6,6 +6,7 @@ import grp
 import json
 import os
 import pathlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,17 @@ class Host:
 
     def do(self, kind: str, release: str | None = None, **more: Any) -> dict[str, Any]:
         return transaction.perform(self.config, transaction.Request(kind, release, "run", "ada", "", **more))
+
+    def mark(self, later: float = 0) -> None:
+        """What the role does before it writes; ``later`` is how many seconds from now."""
+        for name in (configuration.ENVIRONMENT_MARK, configuration.UNITS_MARK):
+            path = self.base / "etc" / "config" / name
+            path.touch()
+            os.utime(path, (time.time() + later,) * 2)
+
+    @property
+    def marks(self) -> set[str]:
+        return {path.name for path in (self.base / "etc" / "config").glob("restart-*")}
 
     @property
     def live(self) -> str | None:
@@ -364,6 +376,92 @@ def test_a_full_disk_stops_it_before_anything_is_switched(host: Host, monkeypatc
         host.do("activate", TWO)
     assert SECRET not in caught.value.message
     assert host.agrees()
+
+
+ENVIRONMENT, UNITS = configuration.ENVIRONMENT_MARK, configuration.UNITS_MARK
+
+
+@pytest.fixture
+def marked(host: Host) -> Host:
+    """A release is live and one before it; the role has marked and written another environment and other units, and its run was stopped."""
+    for release in (TWO, ONE):
+        host.want(f"A={release}\n")
+        host.do("activate", release)
+    host.mark()
+    host.want("A=3\n")
+    return host
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "left"),
+    [
+        ("restart", {}, set()),
+        ("activate", {"release": TWO}, set()),
+        ("activate", {"release": ONE}, set()),
+        ("rollback", {}, set()),
+        ("restart", {"configuration": "kept"}, {ENVIRONMENT}),
+    ],
+)
+def test_what_the_live_release_runs_with_is_no_longer_marked(marked: Host, kind: str, more: dict[str, Any], left: set[str]) -> None:
+    marked.do(kind, **more)
+    assert marked.marks == left
+
+
+@pytest.mark.parametrize("kind", ["restart", "activate"])
+def test_what_is_not_borne_stays_marked_and_is_tried_again(marked: Host, kind: str) -> None:
+    marked.sick = lambda _release, text: "3" in text
+    with pytest.raises(HostError, match="is back"):
+        marked.do(kind, TWO)
+    assert marked.marks == {ENVIRONMENT, UNITS}
+
+
+def test_a_restart_that_is_refused_leaves_the_marks(marked: Host) -> None:
+    (marked.base / "srv" / "releases" / ONE / ".tossable" / "manifest.json").unlink()
+    with pytest.raises(HostError, match="is not staged"):
+        marked.do("restart")
+    assert marked.marks == {ENVIRONMENT, UNITS}
+
+
+def test_units_that_systemd_has_not_read_again_stay_marked(marked: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system, "unit_status", lambda units: dict.fromkeys(units, system.UnitStatus("active", 1, 0, stale=True)))
+    marked.do("restart")
+    assert marked.marks == {UNITS}
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_what_the_role_marks_or_writes_meanwhile_stays_marked(marked: Host, writes: bool) -> None:
+    """A deployment is under way: the role has marked before it, and writes now, or marks now and has not written yet."""
+
+    def meanwhile(_release: str, _text: str) -> bool:
+        if writes:
+            marked.want("A=4\n")
+        else:
+            marked.mark(later=60)
+        return False
+
+    marked.sick = meanwhile
+    marked.do("activate", TWO)
+    assert marked.marks == ({ENVIRONMENT} if writes else {ENVIRONMENT, UNITS})
+
+
+def test_wherever_it_is_killed_another_environment_is_in_force_or_marked(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, ended = 0, False
+    while not ended:
+        number += 1
+        with monkeypatch.context() as patched:
+            host = Host(tmp_path_factory.mktemp("host"), patched)
+            host.want("A=1\n")
+            host.do("activate", ONE)
+            host.mark()
+            host.want("A=3\n")
+            with patched.context() as dying:
+                ended = not run_until(dying, number, host, restart)
+            transaction.repair(host.config)
+            assert host.env == "A=3\n" or ENVIRONMENT in host.marks
+    assert host.marks == set()
+    assert number > 8
 
 
 class Killed(BaseException):
