@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,24 @@ def test_hosts_are_restarted_that_have_a_reason() -> None:
     given = {"hostvars": hosts, "ansible_play_batch": list(hosts)}
     assert value("__app_restart_hosts", **given) == ["app2", "app4"]
     assert value("__app_restart_first", **given) == "app2"
+
+
+def refused(name: str) -> bool:
+    """Whether the role refuses this name of an application."""
+    tasks = yaml.safe_load((ROLE / "tasks" / "preflight.yml").read_text())
+    (task,) = [task for task in tasks if task["name"] == "Refuse a name that cannot name an account, a folder and units"]
+    given = {"item": {"key": "app_name", "value": name}, **{key: trust_as_template(text) for key, text in task["vars"].items()}}
+    return not all(value(condition, **given) for condition in task["ansible.builtin.assert"]["that"])
+
+
+def test_an_application_has_no_name_of_the_collections_own() -> None:
+    """A folder that the collection has for something else would be the application's, closed to others and removed with it."""
+    own = re.compile(r"/(?:etc|run|var/lib)/(tossable(?:-[a-z_]+)?(?:/[a-z_]+)?)(?![\w.-])")
+    files = [
+        path for part in ("roles", "plugins", "playbooks") for path in (ROOT / part).rglob("*") if path.suffix in {".py", ".yml", ".j2", ".md", ""}
+    ]
+    named = {found for path in files if path.is_file() for found in own.findall(path.read_text(encoding="utf-8"))}
+    names = {found.removeprefix("tossable/") for found in named} - {"storefront"}
+    assert {"baseline", "flags", "ledger", "locks", "migrations", "tossable-robot", "tossable"} <= names
+    assert [name for name in sorted(names) if not refused(name)] == []
+    assert [name for name in ("storefront", "shop", "flags-web", "tossables") if refused(name)] == []
