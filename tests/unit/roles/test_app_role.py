@@ -169,3 +169,16 @@ def test_an_application_has_no_name_of_the_collections_own() -> None:
     assert {"baseline", "flags", "ledger", "locks", "migrations", "tossable-robot", "tossable"} <= names
     assert [name for name in sorted(names) if not refused(name)] == []
     assert [name for name in ("storefront", "shop", "flags-web", "tossables") if refused(name)] == []
+
+
+@pytest.mark.parametrize(
+    ("result", "fails"),
+    [
+        ({"changed": True}, False),
+        ({"failed": True, "msg": "Could not find the requested service shop-extra.service: host"}, False),
+        ({"failed": True, "msg": "Unable to stop service shop-extra.service: Access denied"}, True),
+    ],
+)
+def test_a_unit_that_a_stopped_run_had_removed_is_stopped_already(result: dict[str, Any], fails: bool) -> None:
+    (task,) = [task for task in configuring() if task["name"] == "Stop units that are no longer wanted"]
+    assert value(task["failed_when"], **{task["register"]: result}) is fails
