@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import ipaddress
 import os
 import re
 import signal
@@ -78,9 +79,6 @@ UNKNOWN: Final = {
     "srv_agent_addr": "-",
     "srv_agent_port": "0",
 }
-LITERAL: Final = re.compile(r"[0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
-"""An IPv4 or IPv6 address, as opposed to a name."""
-
 Server = tuple[str, str]
 """Names of backend and server."""
 
@@ -126,6 +124,14 @@ def with_agent_state(state: str, bit: int) -> list[Server]:
     return [(row["be_name"], row["srv_name"]) for row in rows(state) if int(row["srv_agent_state"]) & bit]
 
 
+def address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address, however it is spelled: HAProxy prints one spelling, and the configuration may have another. None where it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
 def carried(known: Iterable[dict[str, str]], config: str, silenced: Collection[Server] = ()) -> str:
     """The state as the next process is to read it: what is known of each server, at the address that the configuration gives.
 
@@ -135,7 +141,8 @@ def carried(known: Iterable[dict[str, str]], config: str, silenced: Collection[S
     lines = []
     for server, place in configured(config).items():
         row = known_by_name.get(server)
-        if row is None or (LITERAL.fullmatch(place.host) and row["srv_addr"] != place.host):
+        wanted = address(place.host)
+        if row is None or (wanted is not None and address(row["srv_addr"]) != wanted):
             if not place.has_agent:
                 continue
             row = UNKNOWN | {"be_name": server[0], "srv_name": server[1], "srv_addr": place.host}

@@ -103,6 +103,16 @@ def test_another_machine_of_the_same_name_counts_as_new(state: str) -> None:
     assert (row["srv_admin_state"], row["srv_addr"]) == ("1", "127.0.0.2")
 
 
+@pytest.mark.parametrize("spelled", ["2001:DB8::21", "2001:db8:0:0::0021", "2001:db8::21"])
+def test_an_address_may_be_spelled_otherwise_than_haproxy_prints_it(state: str, spelled: str) -> None:
+    known = state.replace("s0 127.0.0.1", "s0 2001:db8::21")
+    assert "s0 2001:db8::21" in known
+    row = carried(known, CONFIG.replace("s0 127.0.0.1:", f"s0 [{spelled}]:"))["s0"]
+    assert (row["srv_op_state"], row["srv_addr"]) == ("2", "2001:db8::21")
+    other = carried(known, CONFIG.replace("s0 127.0.0.1:", "s0 [2001:DB8::22]:"))["s0"]
+    assert (other["srv_admin_state"], other["srv_addr"]) == ("1", "2001:DB8::22")
+
+
 def test_a_server_that_is_configured_by_name_is_the_same_machine(state: str) -> None:
     """Where the name leads is HAProxy's to find out."""
     assert carried(state, CONFIG.replace("s0 127.0.0.1", "s0 app1.example"))["s0"]["srv_op_state"] == "2"
