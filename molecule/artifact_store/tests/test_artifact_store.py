@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+from outside import ROOT, Run, play, scenario_hosts
 from testinfra.host import Host
 
 STORE = "http://127.0.0.1:8080"
+
+
+def converge(host: Host, **changes: object) -> Run:
+    """Run the role on the host once more, with some variables changed."""
+    name = next(name for name, known in scenario_hosts().items() if known["ansible_host"] == host.backend.hostname)
+    return play(ROOT / "molecule" / "artifact_store" / "converge.yml", "--limit", name, changes=changes)
+
+
+def changed(done: Run) -> int:
+    """How many tasks say that they changed something."""
+    assert done.code == 0, done.output
+    return sum(int(count) for count in re.findall(r"changed=(\d+)", done.output))
 
 
 def put(host: Host, version: str, built_at: str) -> None:
@@ -60,3 +76,12 @@ def test_the_timer_waits_for_its_day(host: Host) -> None:
 def test_the_ledger_can_be_read_by_everybody_and_written_by_root_only(host: Host) -> None:
     assert host.run("su -s /bin/sh nobody -c 'ls /var/lib/tossable/ledger'").rc == 0
     assert host.run("su -s /bin/sh nobody -c 'touch /var/lib/tossable/ledger/x'").rc != 0
+
+
+@pytest.mark.one_host
+def test_units_of_a_run_that_was_cut_short_are_read_by_the_next(host: Host) -> None:
+    stale = "systemctl show --property=NeedDaemonReload --value tossable-artifacts-prune.timer"
+    host.check_output("touch /etc/systemd/system/tossable-artifacts-prune.timer")
+    assert host.check_output(stale) == "yes"
+    assert changed(converge(host)) == 0
+    assert host.check_output(stale) == "no"

@@ -279,6 +279,20 @@ class TestMistakes:
         assert get(address, 443).status == 200
 
 
+@pytest.mark.one_host
+@pytest.mark.usefixtures("serving")
+def test_a_run_that_ended_before_systemd_knew_of_the_unit_is_made_up_for(host: Any, address: str) -> None:
+    """As after a first configuration that HAProxy refused: the addition to its unit lies there, and systemd has not read it."""
+    addition, away = "/etc/systemd/system/haproxy.service.d/handover.conf", "/run/handover.conf"
+    loaded = "/run/haproxy-handover/loaded.sha256"
+    host.check_output(f"mv {addition} {away} && systemctl daemon-reload && mv {away} {addition} && rm {loaded}")
+    assert changed(converge(host, {})) > 0
+    assert "handover" in host.check_output("systemctl show --property=ExecReload haproxy.service")
+    assert host.check_output(f"cat {loaded}") == host.check_output("sha256sum /etc/haproxy/haproxy.cfg").split()[0]
+    assert get(address, 80).status == 200
+    assert changed(converge(host, {})) == 0
+
+
 def maintain(*options: str, **wanted: Any) -> Run:
     """Switch the maintenance page of an application on all hosts of the scenario."""
     return play(MAINTENANCE, *options, changes={"app": "shop", **wanted})

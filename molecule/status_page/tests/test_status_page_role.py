@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import UTC, datetime
 
+import pytest
+from outside import ROOT, Run, play, scenario_hosts
 from testinfra.host import Host
 
 PAGE = "http://127.0.0.1:8088"
 LEDGER = "/var/lib/tossable/ledger/ledger.jsonl"
+
+
+def converge(host: Host, **changes: object) -> Run:
+    """Run the roles on the host once more, with some variables changed."""
+    name = next(name for name, known in scenario_hosts().items() if known["ansible_host"] == host.backend.hostname)
+    return play(ROOT / "molecule" / "status_page" / "converge.yml", "--limit", name, changes=changes)
+
+
+def changed(done: Run) -> int:
+    """How many tasks say that they changed something."""
+    assert done.code == 0, done.output
+    return sum(int(count) for count in re.findall(r"changed=(\d+)", done.output))
 
 
 def answer(host: Host, path: str, *options: str) -> str:
@@ -83,3 +98,12 @@ def test_the_timer_and_the_watch_wait(host: Host) -> None:
     for name in ("tossable-status-page.timer", "tossable-status-page.path"):
         assert host.service(name).is_running, name
         assert host.service(name).is_enabled, name
+
+
+@pytest.mark.one_host
+def test_units_of_a_run_that_was_cut_short_are_read_by_the_next(host: Host) -> None:
+    stale = "systemctl show --property=NeedDaemonReload --value tossable-status-page.path"
+    host.check_output("touch /etc/systemd/system/tossable-status-page.path")
+    assert host.check_output(stale) == "yes"
+    assert changed(converge(host)) == 0
+    assert host.check_output(stale) == "no"
