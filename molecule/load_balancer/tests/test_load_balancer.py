@@ -98,6 +98,10 @@ class TestClients:
         assert plain["x-forwarded-proto"] == "http"
         assert seen(get(address, 443))["headers"]["x-forwarded-proto"] == "https"
 
+    def test_a_proxy_in_front_is_believed_where_it_is_said_to_be_one(self, address: str) -> None:
+        assert seen(get(address, 82, X_Forwarded_Proto="https"))["headers"]["x-forwarded-proto"] == "https"
+        assert seen(get(address, 82))["headers"]["x-forwarded-proto"] == "http"
+
     def test_tls_is_of_today(self, address: str) -> None:
         context = ssl._create_unverified_context()
         context.set_alpn_protocols(["h2", "http/1.1"])
