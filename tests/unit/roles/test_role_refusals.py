@@ -33,3 +33,27 @@ def test_a_maintenance_page_is_measured_in_bytes(tmp_path: Path, letters: int, r
     said = preflight(tmp_path, "load_balancer", load_balancer_backends=[{"name": "shop", "maintenance_page": str(page)}])
     assert bool(said) == refused, said
     assert not refused or f"of the backend shop in load_balancer_backends has {2 * letters} bytes, and 10000 fit" in said
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"release_store_root": "/data/artifacts"}, {"artifact_store_root": "/data/artifacts", "release_store_root": "/data/artifacts"}],
+)
+def test_a_store_is_where_deployments_write_to(tmp_path: Path, given: dict[str, str]) -> None:
+    assert preflight(tmp_path, "artifact_store", **given) == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "told"), [({}, "/srv/artifacts, which nothing sets"), ({"release_store_root": "/other/artifacts"}, "/other/artifacts")]
+)
+def test_a_store_that_deployments_do_not_write_to_is_refused(tmp_path: Path, written: dict[str, str], told: str) -> None:
+    said = preflight(tmp_path, "artifact_store", artifact_store_root="/data/artifacts", **written)
+    assert f"of here would serve artifact_store_root=/data/artifacts, but deployments and flags write to release_store_root={told}: hosts" in said
+    assert "Set release_store_root: /data/artifacts in group_vars/all.yml" in said
+
+
+def test_the_store_follows_what_deployments_read() -> None:
+    files = {role: ROOT / "roles" / role / "defaults" / "main.yml" for role in ("artifact_store", "feature_flags", "release")}
+    defaults = {role: yaml.safe_load(path.read_text()) for role, path in files.items()}
+    assert defaults["artifact_store"]["artifact_store_root"] == defaults["feature_flags"]["feature_flags_store_root"]
+    assert f"default('{defaults['release']['release_store_root']}')" in defaults["artifact_store"]["artifact_store_root"]
