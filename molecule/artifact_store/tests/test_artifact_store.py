@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from outside import ROOT, Run, play, scenario_hosts
+from outside import ROOT, Run, play, scenario_hosts, within
 from testinfra.host import Host
 
 STORE = "http://127.0.0.1:8080"
@@ -85,3 +85,40 @@ def test_units_of_a_run_that_was_cut_short_are_read_by_the_next(host: Host) -> N
     assert host.check_output(stale) == "yes"
     assert changed(converge(host)) == 0
     assert host.check_output(stale) == "no"
+
+
+def workers(host: Host) -> set[str]:
+    """The processes of nginx that a reload replaces; one that still ends does not take connections any more."""
+    return set(host.check_output("pgrep --full '^nginx: worker process *$'").split())
+
+
+@pytest.mark.one_host
+def test_a_configuration_that_nginx_has_not_read_is_loaded_by_the_next_run_and_by_no_other(host: Host) -> None:
+    before = workers(host)
+    host.check_output("touch /etc/nginx/nginx.conf")
+    assert changed(converge(host)) > 0
+    within(10, lambda: not workers(host) & before, "the processes are new ones")
+    before = workers(host)
+    assert changed(converge(host)) == 0
+    assert workers(host) == before
+    host.check_output("systemctl restart nginx.service")
+    assert changed(converge(host)) == 0
+
+
+@pytest.mark.one_host
+def test_an_address_of_ipv6_is_served(host: Host) -> None:
+    assert changed(converge(host, artifact_store_address="::1")) > 0
+    answered = "curl -s -o /dev/null -w '%{http_code}' http://[::1]:8080/none"
+    try:
+        within(10, lambda: host.run(answered).stdout == "404", "the store is served on an address of IPv6")
+    finally:
+        assert changed(converge(host)) > 0
+
+
+@pytest.mark.one_host
+def test_what_nginx_refuses_is_named_and_not_put_in_place(host: Host) -> None:
+    done = converge(host, artifact_store_address="[fd00::zz]")
+    assert done.code == 2, done.output
+    assert "nginx does not accept the configuration with artifact_store_address=[fd00::zz]" in done.message()
+    assert "[fd00::zz]" not in host.check_output("cat /etc/nginx/nginx.conf")
+    assert changed(converge(host)) == 0

@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from outside import ROOT, Run, play, scenario_hosts
+from outside import ROOT, Run, play, scenario_hosts, within
 from testinfra.host import Host
 
 PAGE = "http://127.0.0.1:8088"
@@ -107,3 +107,41 @@ def test_units_of_a_run_that_was_cut_short_are_read_by_the_next(host: Host) -> N
     assert host.check_output(stale) == "yes"
     assert changed(converge(host)) == 0
     assert host.check_output(stale) == "no"
+
+
+SITE = "/etc/nginx/conf.d/tossable-status-page.conf"
+
+
+@pytest.mark.one_host
+def test_what_nginx_refuses_is_taken_back_and_named_by_each_run(host: Host) -> None:
+    before = host.check_output(f"cat {SITE}")
+    for _ in range(2):
+        done = converge(host, status_page_address="[fd00::zz]")
+        assert done.code == 2, done.output
+        assert "nginx does not accept the configuration with status_page_address=[fd00::zz]" in done.message()
+        assert f"{SITE} was put back as it was" in done.message()
+        assert host.check_output(f"cat {SITE}") == before
+    host.check_output("nginx -t && systemctl restart nginx.service")
+    assert answer(host, "/") == "200"
+    assert changed(converge(host)) == 0
+
+
+@pytest.mark.one_host
+def test_a_site_that_nginx_has_not_read_is_loaded_by_the_next_run_and_by_no_other(host: Host) -> None:
+    """As a run leaves it that was cut short, or that failed later."""
+    host.check_output(f"sed -i 's/:8088;/:8089;/' {SITE} && systemctl reload nginx.service && sed -i 's/:8089;/:8088;/' {SITE}")
+    served = f"curl -sf -o /dev/null {PAGE}/"
+    within(10, lambda: host.run(served).rc != 0, "nginx listens on the other port alone")
+    assert changed(converge(host)) > 0
+    within(10, lambda: host.run(served).rc == 0, "nginx has read the site")
+    assert changed(converge(host)) == 0
+
+
+@pytest.mark.one_host
+def test_an_address_of_ipv6_is_served(host: Host) -> None:
+    assert changed(converge(host, status_page_address="::1")) > 0
+    try:
+        within(10, lambda: host.run("curl -sf -o /dev/null http://[::1]:8088/").rc == 0, "the page is served on an address of IPv6")
+    finally:
+        assert changed(converge(host)) > 0
+    within(10, lambda: host.run(f"curl -sf -o /dev/null {PAGE}/").rc == 0, "it is served as before")

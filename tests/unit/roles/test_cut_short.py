@@ -30,3 +30,15 @@ def test_systemd_is_told_of_units_whichever_run_wrote_them(role: str) -> None:
     asked = [word for word in told if word is not None]
     assert asked
     assert [word for word in asked if re.search("changed", str(word))] == []
+
+
+@pytest.mark.parametrize("role", ["artifact_store", "status_page"])
+def test_nginx_is_not_reloaded_by_a_handler(role: str) -> None:
+    """It is lost where a later task fails, and the next run finds the file as it is to be."""
+    assert [task["name"] for task in tasks(role) if "notify" in task] == []
+    loads = [
+        task
+        for task in tasks(role)
+        if "load" in (task.get("ansible.builtin.include_role") or {}).values() or task.get("ansible.builtin.include_tasks") == "load.yml"
+    ]
+    assert len(loads) == 1

@@ -18,7 +18,7 @@ def rendered(role: str, template: str, **given: Any) -> list[str]:
     folder, loader = ROOT / "roles" / role, DataLoader()
     known: dict[str, Any] = {"role_path": str(folder), "ansible_managed": ""}
     for part in ("defaults", "vars"):
-        known |= loader.load_from_file(str(folder / part / "main.yml"))
+        known |= loader.load_from_file(str(folder / part / "main.yml"), trusted_as_template=True)
     text = (folder / "templates" / template).read_text(encoding="utf-8")
     return [line.strip() for line in str(Templar(loader=loader, variables=known | given).template(trust_as_template(text))).splitlines()]
 
@@ -34,3 +34,13 @@ def test_how_a_client_asks_is_told_by_a_proxy_in_front_only_where_there_is_one(k
         "http-request set-header X-Forwarded-Proto https if { ssl_fc }" + unless_told,
         "http-request set-header X-Forwarded-Proto http if !{ ssl_fc }" + unless_told,
     ]
+
+
+@pytest.mark.parametrize(
+    ("address", "listens"),
+    [("*", "*"), ("10.0.0.11", "10.0.0.11"), ("fd00::11", "[fd00::11]"), ("[fd00::11]", "[fd00::11]"), ("::", "[::]"), ("ops1", "ops1")],
+)
+@pytest.mark.parametrize("role", ["artifact_store", "status_page"])
+def test_nginx_is_given_an_ipv6_address_as_it_takes_it(role: str, address: str, listens: str) -> None:
+    lines = rendered(role, "nginx.conf.j2", **{f"{role}_address": address, f"{role}_port": 8888})
+    assert [line for line in lines if line.startswith("listen")] == [f"listen {listens}:8888;"]
