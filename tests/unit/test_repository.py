@@ -200,6 +200,16 @@ def test_what_is_told_to_type_comes_to_ansible_whole() -> None:
     assert (loose, torn) == ({}, {})
 
 
+def test_a_new_line_in_an_expression_is_one() -> None:
+    """Between double quotes YAML makes one of it; in a block (`>-`, `|`) Ansible shows the two characters."""
+    texts = {
+        name: (ROOT / name).read_text(encoding="utf-8") for name in tracked() if name.startswith(("roles/", "playbooks/")) and name.endswith(".yml")
+    }
+    lines = [(name, line) for name, text in texts.items() for line in text.splitlines() if re.search(r"\{\{.*'[^']*\\n'", line)]
+    assert len(lines) >= 10, "no expression has a new line"
+    assert [(name, line) for name, line in lines if not re.search(r'^[^"]*: "', line)] == []
+
+
 @pytest.mark.parametrize("name", ["staging", "production"])
 def test_example_inventories_have_every_group(name: str) -> None:
     command = ["ansible-inventory", "-i", f"inventories/{name}", "--graph"]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# podman-start.sh NAME TIMEOUT [ACCOUNT HOST_KEY AUTHORIZED_KEYS]
+# podman-start.sh NAME TIMEOUT [ACCOUNT HOST_KEY AUTHORIZED_KEY...]
 #
 # Starts a container and waits until it has booted, at most TIMEOUT seconds. One that has just been made is first given,
 # as a cloud does it, the keys that may log in as ACCOUNT and its own ssh host key (a path; empty: keys of its own making),
@@ -8,7 +8,9 @@ set -eu
 name=$1 timeout=$2
 
 if [ $# -gt 2 ]; then
-    account=$3 host_key=$4 authorized_keys=$5
+    account=$3 host_key=$4
+    shift 4
+    authorized_keys=$(printf '%s\n' "$@")
     # Three words, to be split: user, group, home.
     # shellcheck disable=SC2046
     set -- $(podman cp "$name:/etc/passwd" - | tar -xO | awk -F: -v account="$account" '$1 == account {print $3, $4, $6}')
