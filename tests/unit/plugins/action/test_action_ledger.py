@@ -210,5 +210,5 @@ def test_a_record_that_another_run_appends_meanwhile_is_no_reason_not_to_keep_on
     controller.trouble = HostError("No space left on device.")
     controller.write(started("a"))
     (waits,) = controller.waits()
-    monkeypatch.setattr(ledger_spool.Path, "glob", lambda _self, _pattern: [waits, waits.with_name("2-gone@ops1.json")])
+    monkeypatch.setattr(pathlib.Path, "glob", lambda _self, _pattern: [waits, waits.with_name("2-gone@ops1.json")])
     assert ledger_spool.waiting(str(controller.spool / "lab"), "ops1").paths == [str(waits)]
