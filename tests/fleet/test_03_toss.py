@@ -112,6 +112,17 @@ def test_a_host_that_the_others_cannot_do_without_is_not_tossed(fleet: Fleet) ->
     fleet.settled("1.0.0")
 
 
+@long
+def test_a_host_that_serves_and_cannot_be_asked_to_leave_is_not_tossed(fleet: Fleet) -> None:
+    """Requests reach it, and it does not know any more which application it was prepared for."""
+    described, kept = "/etc/tossable/storefront.json", "/root/storefront.json"
+    with broken(fleet, "app2", f"mv {described} {kept}", f"mv {kept} {described}"):
+        told = ("app2 was not touched: it is sent requests, and cannot be asked to leave the load balancers first.", "-e \"force='why'\"")
+        refused(fleet, *told, options=("-e", "target=app2", "-e", "confirm=app2"), playbook="playbooks/toss.yml")
+        assert fleet.lock() is None
+    fleet.settled("1.0.0")
+
+
 def test_a_toss_without_its_name_typed_touches_nothing(fleet: Fleet) -> None:
     before = fleet.fingerprint()
     done = fleet.play("playbooks/toss.yml", "-e", "target=app2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from conftest import Fleet, long, under_load
+from test_04_refusals import refused
 
 BAKE = ("-e", '{"rollout_bake_seconds": 60, "rollout_look_seconds": 2, "rollout_on_inconclusive": "stop"}')
 SHORT_BAKE = ("-e", '{"rollout_bake_seconds": 4, "rollout_look_seconds": 2, "rollout_min_requests": 20}')
@@ -43,6 +44,15 @@ def test_every_host_of_a_wave_goes_back_also_where_the_gate_itself_breaks(fleet:
     assert "Every host that had been switched is back" in done.message(), done.output
     touched = [host for host, text in fleet.journal("storefront").items() if "-activate-1.8.0-" in text]
     assert touched == fleet.hosts()
+    fleet.settled("1.0.0")
+
+
+@long
+def test_a_gate_that_cannot_be_asked_before_the_first_switch(fleet: Fleet) -> None:
+    """A setting that the plan can read and the first reading cannot: nothing is changed, and nobody has the lock afterwards."""
+    unreadable = json.dumps({"version": "1.1.0", "force": "for this test", "rollout_latency_harm": "{{ [] if release_plan is defined else 50 }}"})
+    refused(fleet, "Nothing was changed. The gate cannot be asked: ", "latency_harm", options=("-e", unreadable, *SHORT_BAKE))
+    assert fleet.lock() is None
     fleet.settled("1.0.0")
 
 
