@@ -51,7 +51,7 @@ def test_every_host_of_a_wave_goes_back_also_where_the_gate_itself_breaks(fleet:
 def test_a_gate_that_cannot_be_asked_before_the_first_switch(fleet: Fleet) -> None:
     """A setting that the plan can read and the first reading cannot: nothing is changed, and nobody has the lock afterwards."""
     unreadable = json.dumps({"version": "1.1.0", "force": "for this test", "rollout_latency_harm": "{{ [] if release_plan is defined else 50 }}"})
-    refused(fleet, "Nothing was changed. The gate cannot be asked: ", "latency_harm", options=("-e", unreadable, *SHORT_BAKE))
+    refused(fleet, "latency_harm", "cannot be converted to a float", options=("-e", unreadable, *SHORT_BAKE))
     assert fleet.lock() is None
     fleet.settled("1.0.0")
 
